@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// One binding function a stage, in the order of the dependency line.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace wavefix::bindings {
+
+}  // namespace wavefix::bindings
