@@ -2,5 +2,6 @@
 """wavefix learns a radio scene from measured channels and returns sub-wavelength position fixes."""
 
 from wavefix._core import DataError, Error, ModelFormatError, ShapeError, __version__
+from wavefix.dataset import ChannelDataset
 
-__all__ = ["DataError", "Error", "ModelFormatError", "ShapeError", "__version__"]
+__all__ = ["ChannelDataset", "DataError", "Error", "ModelFormatError", "ShapeError", "__version__"]
