@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/pybind11.h>
 
+#include "stages.hpp"
 #include "wavefix/error.hpp"
 #include "wavefix/version.hpp"
 
@@ -53,4 +54,5 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "C++ core of wavefix.";
   m.attr("__version__") = WAVEFIX_VERSION;
   wavefix::bindings::bind_errors(m);
+  wavefix::bindings::bind_propagation(m);
 }

@@ -6,4 +6,6 @@
 
 namespace wavefix::bindings {
 
+void bind_propagation(pybind11::module_& m);
+
 }  // namespace wavefix::bindings

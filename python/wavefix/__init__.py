@@ -3,5 +3,16 @@
 
 from wavefix._core import DataError, Error, ModelFormatError, ShapeError, __version__
 from wavefix.dataset import ChannelDataset
+from wavefix.propagation import Scene, scenes, simulate
 
-__all__ = ["ChannelDataset", "DataError", "Error", "ModelFormatError", "ShapeError", "__version__"]
+__all__ = [
+    "ChannelDataset",
+    "DataError",
+    "Error",
+    "ModelFormatError",
+    "Scene",
+    "ShapeError",
+    "__version__",
+    "scenes",
+    "simulate",
+]
