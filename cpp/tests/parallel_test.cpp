@@ -3,7 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <new>
+#include <thread>
 #include <vector>
 
 #include "wavefix/error.hpp"
@@ -38,11 +40,12 @@ TEST_CASE("an exception in a body crosses the parallel region") {
 
 TEST_CASE("an interrupt stops the loop") {
   for (const int threads : {1, 2}) {
-    wavefix::Execution execution{threads, [calls = 0]() mutable { return ++calls > 3; }};
-    std::vector<int> visits(100000, 0);
-    CHECK_THROWS_AS(
-        wavefix::parallel_for(visits.size(), execution, [&](std::size_t index, int) { visits[index] = 1; }),
-        wavefix::Interrupted);
+    std::atomic<int> asked{0};
+    wavefix::Execution execution{threads, [&asked] { return ++asked > 3; }};
+    const auto body = [&asked](std::size_t, int worker) {
+      while (worker != 0 && asked.load() <= 3) std::this_thread::yield();  // leaves items for the calling thread
+    };
+    CHECK_THROWS_AS(wavefix::parallel_for(100000, execution, body), wavefix::Interrupted);
   }
 }
 
