@@ -116,6 +116,8 @@ class Scene:
     def __post_init__(self) -> None:
         _require_count("subcarriers", self.subcarriers)
         _require_count("max_bounces", self.max_bounces)
+        if not self.carrier > 0:
+            raise DataError(f"carrier: expected hertz, positive, got {self.carrier}")
         _points("region", (self.region.center, self.region.size))
         if min(self.region.size) < 0:
             raise DataError(f"region.size: expected lengths in meters, got {self.region.size}")
