@@ -24,7 +24,7 @@ using ComplexVector3 = Eigen::Vector3cd;
 constexpr double pi = 3.14159265358979323846;
 constexpr double vacuum_permittivity = 8.8541878128e-12;  // F/m
 constexpr cdouble j(0.0, 1.0);
-constexpr std::size_t image_limit = 4'000'000;  // of all antennas together, about 200 MB
+constexpr std::size_t image_limit = 2'000'000;  // of all antennas together, about 100 MB
 
 /// Coefficients of the half-space (8), and what a slab of it makes of them.
 struct Interface {

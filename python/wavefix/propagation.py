@@ -16,10 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from wavefix._core import DataError, PropagationScene, ShapeError
 from wavefix.dataset import ChannelDataset
 from wavefix.files import Path_, written_whole
+from wavefix.records import Point, known, mapping, number, point_tuples, points, record_of, require_count
 
 _SPEED_OF_LIGHT = 299792458.0
-
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,11 @@ class Scene:
     description: str = ""
 
     def __post_init__(self) -> None:
-        _require_count("subcarriers", self.subcarriers)
-        _require_count("max_bounces", self.max_bounces)
+        require_count("subcarriers", self.subcarriers)
+        require_count("max_bounces", self.max_bounces)
         if not self.carrier > 0:
             raise DataError(f"carrier: expected hertz, positive, got {self.carrier}")
-        _points("region", (self.region.center, self.region.size))
+        points("region", (self.region.center, self.region.size))
         if min(self.region.size) < 0:
             raise DataError(f"region.size: expected lengths in meters, got {self.region.size}")
         for index, wall in enumerate(self.walls):
@@ -130,9 +129,9 @@ class Scene:
     def antenna_positions(self) -> NDArray[np.float64]:
         """``[n_antennas, 3]`` float64, meters."""
         if isinstance(self.array, FreeArray):
-            return _points("array.positions", self.array.positions)
-        _require_count("array.antennas", self.array.antennas)
-        center, axis = _points("array", (self.array.center, self.array.axis))
+            return points("array.positions", self.array.positions)
+        require_count("array.antennas", self.array.antennas)
+        center, axis = points("array", (self.array.center, self.array.axis))
         length = float(np.linalg.norm(axis))
         if length == 0:
             raise DataError("array.axis: expected a direction, got zero")
@@ -174,13 +173,13 @@ class Scene:
                 size = [float(region_size) if extent else 0.0 for extent in old]
             else:
                 size = [*region_size, *old[len(region_size) :]]
-            changes["region"] = replace(self.region, size=_tuples("region_size", (size,))[0])
+            changes["region"] = replace(self.region, size=point_tuples("region_size", (size,))[0])
         return replace(self, **changes)
 
     def sample(self, n: int, seed: int = 0) -> NDArray[np.float64]:
         """``[n, 3]`` positions, uniform in the region."""
-        _require_count("n", n)
-        center, size = _points("region", (self.region.center, self.region.size))
+        require_count("n", n)
+        center, size = points("region", (self.region.center, self.region.size))
         unit = np.random.default_rng(seed).random((n, 3)) - 0.5
         return np.ascontiguousarray(center + unit * size)
 
@@ -196,7 +195,7 @@ class Scene:
 
     def paths(self, position: ArrayLike) -> list[PropagationPath]:
         """The paths that reach ``position`` from at least one antenna, by number of bounces, then by walls."""
-        x, y, z = (float(value) for value in _points("position", np.asarray(position)[None])[0])
+        x, y, z = (float(value) for value in points("position", np.asarray(position)[None])[0])
         return [PropagationPath(tuple(w), s, g) for w, s, g in self._core().trace((x, y, z))]
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,22 +215,22 @@ class Scene:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Scene:
         """The scene that ``to_dict`` describes; DataError names an unknown, missing or unusable entry."""
-        values = dict(_known("scene", values, cls))
-        array = _mapping("array", values["array"])
+        values = dict(known("scene", values, cls))
+        array = mapping("array", values["array"])
         kind = FreeArray if "positions" in array else LinearArray
-        values["array"] = _record("array", array, kind)
-        values["region"] = _record("region", values["region"], UserRegion)
-        materials = _mapping("materials", values.get("materials", {}))
+        values["array"] = record_of("array", array, kind)
+        values["region"] = record_of("region", values["region"], UserRegion)
+        materials = mapping("materials", values.get("materials", {}))
         values["materials"] = {
-            name: _record(f"materials[{name!r}]", material, Material) for name, material in materials.items()
+            name: record_of(f"materials[{name!r}]", material, Material) for name, material in materials.items()
         }
         walls = values.get("walls", [])
         if not isinstance(walls, Sequence) or isinstance(walls, str):
             raise DataError(f"walls: expected a list, got {type(walls).__name__}")
-        values["walls"] = tuple(_record(f"walls[{index}]", wall, Wall) for index, wall in enumerate(walls))
+        values["walls"] = tuple(record_of(f"walls[{index}]", wall, Wall) for index, wall in enumerate(walls))
         for key in ("carrier", "bandwidth"):
             if key in values:
-                values[key] = _number(key, values[key])
+                values[key] = number(key, values[key])
         for key in ("name", "description"):
             if not isinstance(values.get(key, ""), str):
                 raise DataError(f"{key}: expected text, got {values[key]!r}")
@@ -260,7 +259,7 @@ class Scene:
             if material.thickness is not None and not material.thickness > 0:
                 raise DataError(f"materials[{name!r}].thickness: expected meters, positive, got {material.thickness}")
         return PropagationScene(
-            corners=[_points(f"walls[{index}].corners", wall.corners) for index, wall in enumerate(self.walls)],
+            corners=[points(f"walls[{index}].corners", wall.corners) for index, wall in enumerate(self.walls)],
             materials=[(m.relative_permittivity, m.conductivity, m.thickness or 0.0) for m in materials],
             antenna_positions=self.antenna_positions,
             carrier=self.carrier,
@@ -301,7 +300,7 @@ def simulate(
         DataError: ``positions`` are empty or not finite, or one is at an antenna.
     """
     scene = Scene.named(scene) if isinstance(scene, str) else scene
-    x = scene.sample(n, seed) if positions is None else _points("positions", positions)
+    x = scene.sample(n, seed) if positions is None else points("positions", positions)
     if len(x) == 0:
         raise DataError("positions: expected at least one")
     core = scene._core()
@@ -313,84 +312,6 @@ def simulate(
         positions=x,
         line_of_sight=line_of_sight,
     )
-
-
-def _points(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ShapeError(f"{name}: expected points (x, y, z), got rows of different lengths") from error
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise ShapeError(f"{name}: expected shape (n, 3), got {array.shape}")
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
-    if not np.isfinite(array).all():
-        raise DataError(f"{name}: expected finite coordinates")
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
-def _require_count(name: str, value: object) -> None:
-    minimum = 0 if name == "max_bounces" else 1
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
-        raise DataError(f"{name}: expected a whole number, {minimum} or more, got {value!r}")
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DataError(f"{name}: expected a number, got {value!r}")
-    return float(value)
-
-
-def _mapping(name: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise DataError(f"{name}: expected names with values, got {type(value).__name__}")
-    return value
-
-
-def _known(name: str, value: object, record: type) -> Mapping[str, Any]:
-    """``value`` as a mapping with the fields of the dataclass ``record``, those without a default present."""
-    values = _mapping(name, value)
-    allowed = {item.name for item in fields(record)}
-    needed = [key for key in record.__annotations__ if key in allowed and not _has_default(record, key)]
-    for problem, keys in (
-        ("unknown", [key for key in values if key not in allowed]),
-        ("missing", [key for key in needed if key not in values]),
-    ):
-        if keys:
-            raise DataError(f"{name}: {problem} {', '.join(map(str, keys))}; expected {', '.join(sorted(allowed))}")
-    return values
-
-
-def _has_default(record: type, key: str) -> bool:
-    # a dataclass keeps simple defaults as class attributes; factories are optional entries too
-    return hasattr(record, key) or key == "materials"
-
-
-def _record(name: str, value: object, record: type) -> Any:
-    converted: dict[str, Any] = {}
-    for key, entry in _known(name, value, record).items():
-        where = f"{name}.{key}"
-        if key in ("corners", "positions"):
-            converted[key] = _tuples(where, entry)
-        elif key in ("center", "size", "axis"):
-            converted[key] = _tuples(where, (entry,))[0]
-        elif key in ("name", "material"):
-            if not isinstance(entry, str):
-                raise DataError(f"{where}: expected text, got {entry!r}")
-            converted[key] = entry
-        elif key == "antennas" or (key == "thickness" and entry is None):
-            converted[key] = entry
-        else:
-            converted[key] = _number(where, entry)
-    return record(**converted)
-
-
-def _tuples(name: str, value: Any) -> tuple[Point, ...]:
-    try:
-        array = _points(name, value)
-    except (ShapeError, TypeError) as error:
-        raise DataError(str(error)) from error
-    return tuple((float(x), float(y), float(z)) for x, y, z in array)
 
 
 def _parsed(source: str, content: bytes) -> Scene:
