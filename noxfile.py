@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of the project, the same for people, hosted workflows and `.ci/run`. `nox -l` lists them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "cpp", "lint", "types"]
+
+LONGEST_FILE = 400  # lines
+
+
+def install_for_tests(session: nox.Session) -> None:
+    """The package and what its tests need, except with --no-venv: then the active environment has them already."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-c", "constraints.txt", ".[test]")
+
+
+def pip_install(session: nox.Session, *what: str) -> None:
+    """Install at the tested versions. Tools that the environment already has cost nothing."""
+    session.run("python", "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *what)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The README's test command in a fresh environment."""
+    install_for_tests(session)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def slow(session: nox.Session) -> None:
+    """The proofs that take minutes each."""
+    install_for_tests(session)
+    session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Each benchmark once, with its answers asserted; `nox -s bench -- full` measures."""
+    install_for_tests(session)
+    common = ["-o", "addopts=--import-mode=importlib", "--benchmark-only"]
+    quick = ["--benchmark-min-rounds=1", "--benchmark-max-time=0.01", "--benchmark-warmup=off"]
+    arguments = [] if "full" in session.posargs else quick
+    arguments += [argument for argument in session.posargs if argument != "full"]
+    session.run("python", "-m", "pytest", "bench", *common, *arguments)
+
+
+@nox.session(reuse_venv=True)
+def types(session: nox.Session) -> None:
+    """mypy in strict mode, and the extension's stub file against the extension."""
+    install_for_tests(session)
+    pip_install(session, "mypy")
+    session.run("python", "-m", "mypy")
+    session.run("python", "-m", "mypy.stubtest", "wavefix._core", "--mypy-config-file", "pyproject.toml")
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """ruff, formatting, and the length of the files."""
+    pip_install(session, "ruff")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    long = []
+    for name in tracked_files("*.py", "*.pyi", "*.cpp", "*.hpp", "*.h", "*.cmake"):
+        lines = len(Path(name).read_text(encoding="utf-8").splitlines())
+        if lines > LONGEST_FILE:
+            long.append(f"{name}: {lines} lines")
+    if long:
+        session.error(f"files of more than {LONGEST_FILE} lines: " + ", ".join(long))
+
+
+@nox.session(reuse_venv=True)
+def cpp(session: nox.Session) -> None:
+    """The C++ tests, and a consumer of the installed package, with a static and with a shared library."""
+    run_ctest(session, "static", "-DWAVEFIX_WERROR=ON")
+    run_ctest(session, "shared", "-DBUILD_SHARED_LIBS=ON")
+
+
+@nox.session(reuse_venv=True)
+def sanitizers(session: nox.Session) -> None:
+    """C++ tests under address and undefined-behavior sanitizers; those of threads under the thread sanitizer."""
+    build_type = "-DCMAKE_BUILD_TYPE=RelWithDebInfo"
+    run_ctest(session, "asan", build_type, "-DWAVEFIX_SANITIZE=address,undefined")
+    # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it.
+    build = build_tests(session, "tsan", build_type, "-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF")
+    threads = ["--test-case=*thread*,*parallel*", "--no-skipped-summary"]
+    session.run(
+        str(build / "cpp" / "tests" / "wavefix_tests"), *threads, external=True, env={"TSAN_OPTIONS": "halt_on_error=1"}
+    )
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The README's main command, in its quick form, in a fresh environment; everything it promises is on disk."""
+    session.install("-c", "constraints.txt", ".[all]")
+    folder = Path(session.create_tmp()).resolve() / "demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("wavefix", "demo", "--quick", "-o", str(folder), *session.posargs)
+    for name in ("train.npz", "test.npz", "model.safetensors", "results.json", "picture.png"):
+        if not (folder / name).is_file() or (folder / name).stat().st_size == 0:
+            session.error(f"the demo did not write {name}")
+
+
+@nox.session(reuse_venv=True)
+def package(session: nox.Session) -> None:
+    """A wheel built from the source distribution holds the Python package, the extension and nothing else."""
+    pip_install(session, "build")
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+    extensions = {name for name in inside if name.startswith("wavefix/_core.") and name.endswith((".so", ".pyd"))}
+    expected = {name.removeprefix("python/") for name in tracked_files("python/wavefix/**")}
+    if len(extensions) != 1 or inside - extensions != expected:
+        session.error(f"missing from the wheel: {expected - inside}; not expected in it: {inside - expected}")
+
+
+def tracked_files(*patterns: str) -> list[str]:
+    """Files of the checkout that match, those that git ignores left out."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [name for name in names if Path(name).is_file()]
+
+
+def build_tests(session: nox.Session, name: str, *options: str) -> Path:
+    """Build the C++ tests in build/<name> with Eigen from the package index."""
+    missing = [tool for tool in ("cmake", "ninja") if shutil.which(tool) is None]
+    pip_install(session, "cmeel-eigen", *missing)
+    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = str(session.run("python", "-c", query, silent=True)).strip()
+    build = Path("build") / name
+    configure = ["cmake", "-S", ".", "-B", str(build), "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={packages}"]
+    session.run(*configure, "-DWAVEFIX_BUILD_TESTS=ON", *options, external=True, silent=True)
+    session.run("cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), external=True)
+    return build
+
+
+def run_ctest(session: nox.Session, name: str, *options: str) -> None:
+    build = build_tests(session, name, *options)
+    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
