@@ -55,4 +55,5 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = WAVEFIX_VERSION;
   wavefix::bindings::bind_errors(m);
   wavefix::bindings::bind_propagation(m);
+  wavefix::bindings::bind_channel_model(m);
 }

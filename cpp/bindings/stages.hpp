@@ -7,5 +7,6 @@
 namespace wavefix::bindings {
 
 void bind_propagation(pybind11::module_& m);
+void bind_channel_model(pybind11::module_& m);
 
 }  // namespace wavefix::bindings

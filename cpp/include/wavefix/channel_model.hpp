@@ -41,6 +41,9 @@ class WAVEFIX_API ChannelModel {
   /// What a kind of model has to provide (see the sources).
   class Implementation;
 
+  /// A larger model file is refused.
+  static constexpr std::size_t max_bytes = std::size_t{1} << 30;
+
   /// Reads a model file. ModelFormatError says what is wrong with its contents, Error why it cannot be read at all.
   static ChannelModel load(const std::string& path);
   /// Reads a model file that is in memory already. The bytes are not needed afterwards.
