@@ -32,7 +32,9 @@ std::string expected_text(const std::array<std::size_t, N>& shape) {
 
 inline std::string got_text(const py::array& array) {
   std::string text = "(";
-  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) text += (axis ? ", " : "") + std::to_string(array.shape(axis));
+  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
+    text += (axis ? ", " : "") + std::to_string(array.shape(axis));
+  }
   return text + (array.ndim() == 1 ? ",)" : ")");
 }
 

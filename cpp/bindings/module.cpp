@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/pybind11.h>
 
+#include <limits>
+
 #include "stages.hpp"
 #include "wavefix/error.hpp"
+#include "wavefix/parallel.hpp"
 #include "wavefix/version.hpp"
 
 namespace py = pybind11;
@@ -53,6 +56,9 @@ void bind_errors(py::module_& m) {
 PYBIND11_MODULE(_core, m) {
   m.doc() = "C++ core of wavefix.";
   m.attr("__version__") = WAVEFIX_VERSION;
+  m.attr("openmp") = wavefix::has_openmp();
+  m.def("max_threads", [] { return wavefix::thread_count(std::numeric_limits<std::size_t>::max(), 0); },
+        "Threads that a large batch runs on by default.");
   wavefix::bindings::bind_errors(m);
   wavefix::bindings::bind_propagation(m);
   wavefix::bindings::bind_channel_model(m);

@@ -57,6 +57,14 @@ int thread_count(std::size_t items, int requested) {
 #endif
 }
 
+bool has_openmp() {
+#if defined(_OPENMP)
+  return true;
+#else
+  return false;
+#endif
+}
+
 void parallel_for(std::size_t items, const Execution& execution, const std::function<void(std::size_t, int)>& body) {
   const int threads = thread_count(items, execution.threads);
   if (threads <= 1) return serial_for(items, execution, body);

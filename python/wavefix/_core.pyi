@@ -2,6 +2,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
+openmp: bool
+
+def max_threads() -> int: ...
 
 class Error(Exception): ...
 class ShapeError(Error, ValueError): ...

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +27,9 @@ class ChannelDataset:
     Attributes:
         channels: ``[n, n_antennas, n_subcarriers]`` complex64; absolute delay and carrier phase kept,
             phase sign ``e^(-j 2 pi f tau)``.
-        antenna_positions: ``[n_antennas, 3]`` float64, metres, in the scene's frame.
+        antenna_positions: ``[n_antennas, 3]`` float64, meters, in the scene's frame.
         frequencies: ``[n_subcarriers]`` float64, absolute, hertz.
-        positions: ``[n, 3]`` float64, metres; None for queries whose position is unknown.
+        positions: ``[n, 3]`` float64, meters; None for queries whose position is unknown.
         line_of_sight: ``[n]`` bool, or None where it is not known.
 
     Raises:
@@ -83,7 +84,7 @@ class ChannelDataset:
 
     @property
     def wavelength(self) -> float:
-        """``c / f_r`` in metres."""
+        """``c / f_r`` in meters."""
         return 299792458.0 / self.reference_frequency
 
     def known_positions(self) -> NDArray[np.float64]:
@@ -130,18 +131,24 @@ class ChannelDataset:
             FileNotFoundError, PermissionError: as ``open`` does.
             DataError: not such a file, or an array is missing in it.
         """
-        return cls(**_read_hdf5(path)) if _is_hdf5(path) else cls(**read_npz(path, _REQUIRED, _OPTIONAL))
+        return cls(**read_arrays(path, _REQUIRED, _OPTIONAL))
+
+
+def read_arrays(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
+    """The named arrays of an ``.npz`` or HDF5 file; DataError where the file is none or lacks a required one."""
+    return _read_hdf5(path, required, optional) if _is_hdf5(path) else read_npz(path, required, optional)
 
 
 def read_npz(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
     """The named arrays of an ``.npz`` file (no pickles); DataError where the file is none or lacks one."""
     with open(path, "rb") as stream:
         try:
-            with np.load(stream, allow_pickle=False) as archive:
-                if not isinstance(archive, Mapping):
-                    raise DataError(f"{path}: expected an .npz archive, got a single array")
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, Mapping):
+                raise DataError(f"{path}: expected an .npz archive, got a single array")
+            with archive:
                 return _pick(path, archive, required, optional)
-        except (BadZipFile, ValueError, EOFError, OSError) as error:
+        except (BadZipFile, zlib.error, NotImplementedError, ValueError, EOFError, OSError) as error:
             if isinstance(error, ShapeError):
                 raise
             raise DataError(f"{path}: not a readable .npz file ({error})") from error
@@ -195,11 +202,11 @@ def _write_hdf5(path: Path_, arrays: dict[str, NDArray[Any]]) -> None:
             archive[name] = array
 
 
-def _read_hdf5(path: Path_) -> dict[str, Any]:
+def _read_hdf5(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
     h5py = _h5py()
     with open(path, "rb") as stream:
         try:
             with h5py.File(stream, "r") as archive:
-                return _pick(path, archive, _REQUIRED, _OPTIONAL)
+                return _pick(path, archive, required, optional)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not a readable HDF5 file ({error})") from error

@@ -21,6 +21,9 @@ struct Execution {
 /// of a fork whose parent had already run a parallel region (the OpenMP runtime does not survive that).
 WAVEFIX_API int thread_count(std::size_t items, int requested);
 
+/// True where batches can run on several threads.
+WAVEFIX_API bool has_openmp();
+
 /// Calls `body(index, worker)` for each index in [0, items); worker is in [0, thread_count(items, threads)).
 /// Each index is computed alone, so results do not depend on the number of threads. The first exception thrown by a
 /// body is rethrown here after every worker has stopped.
