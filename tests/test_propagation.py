@@ -4,6 +4,7 @@
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -369,3 +370,11 @@ def test_an_interrupt_stops_a_long_call():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_the_scene_file_of_the_documentation(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "scenes.md").read_text(encoding="utf-8")
+    (tmp_path / "scene.json").write_text(text.split("```json")[1].split("```")[0])
+    data = wfx.simulate(Scene.load(tmp_path / "scene.json"), 20)
+    assert data.channels.shape == (20, 32, 64)
+    assert 0 < data.line_of_sight.mean() < 1
