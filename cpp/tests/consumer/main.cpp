@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <wavefix/channel_model.hpp>
 #include <wavefix/error.hpp>
 #include <wavefix/parallel.hpp>
+#include <wavefix/propagation.hpp>
 #include <wavefix/version.hpp>
-#include <wavefix/views.hpp>
 
+#include <cmath>
+#include <complex>
 #include <cstdio>
 #include <numeric>
 #include <vector>
+
+#include "model_file.hpp"
 
 namespace {
 
@@ -17,19 +22,64 @@ bool loops() {
   return std::accumulate(storage.begin(), storage.end(), 0.0) == 10.0;
 }
 
-bool errors_cross_the_library() {  // type information has to be shared with a shared library
+/// A thrown type has to be the same one on both sides of a shared library.
+bool errors_cross_the_library() {
   try {
-    wavefix::throw_shape("positions", "(n, 3)", "(3, 1)");
-  } catch (const wavefix::ShapeError& error) {
-    return std::string(error.what()).find("positions") != std::string::npos;
+    wavefix::ChannelModel::from_bytes("not a model", 11);
+  } catch (const wavefix::ModelFormatError&) {
+    return true;
   }
   return false;
 }
 
+bool simulates() {
+  wavefix::Scene scene;
+  scene.antennas = {{0.0, 0.0, 3.0}};
+  scene.subcarriers = 4;
+  const std::vector<double> position{10.0, 0.0, 3.0};
+  std::vector<wavefix::cfloat> channel(4);
+  wavefix::simulate(scene, {position.data(), {1, 3}}, {channel.data(), {1, 1, 4}}, {});
+  return std::abs(std::abs(channel[0]) - wavelength / (4 * M_PI * 10.0)) < 1e-3F * std::abs(channel[0]);
+}
+
+/// (2) by hand, along the line of model_file().
+std::complex<double> expected_channel(double x, int j, int k) {
+  double total = 0.0;
+  for (const float gain : gains) total += std::exp(double(gain));
+  std::complex<double> sum = 0.0;
+  for (int i = 0; i < n_atoms; ++i) {
+    const double turns = (-cosines[i] * x + slopes[i] * antenna(j)) / wavelength - offset(k) * lengths[i] / light;
+    sum += std::polar(double(gains[i]) * std::exp(double(gains[i])) / total, 2 * M_PI * turns);
+  }
+  return sum;
+}
+
+bool synthesizes(const wavefix::ChannelModel& model, double x) {
+  const std::vector<double> position{x, 0.0, 1.5};
+  std::vector<wavefix::cfloat> channel(n_antennas * n_subcarriers);
+  model.synthesize({position.data(), {1, 3}}, {channel.data(), {1, n_antennas, n_subcarriers}});
+  for (int j = 0; j < n_antennas; ++j)
+    for (int k = 0; k < n_subcarriers; ++k)
+      if (std::abs(std::complex<double>(channel[j * n_subcarriers + k]) - expected_channel(x, j, k)) > 1e-5)
+        return false;
+  return model.n_atoms() == n_atoms && model.kind() == "planar";
+}
+
 }  // namespace
 
+#define REQUIRE(condition)                           \
+  if (!(condition)) {                                \
+    std::fprintf(stderr, "failed: " #condition "\n"); \
+    return 1;                                        \
+  }
+
 int main() {
-  if (!loops() || !errors_cross_the_library()) return 1;
+  REQUIRE(loops());
+  REQUIRE(errors_cross_the_library());
+  REQUIRE(simulates());
+  const std::string file = model_file();
+  const wavefix::ChannelModel model = wavefix::ChannelModel::from_bytes(file.data(), file.size());
+  REQUIRE(synthesizes(model, 0.123));
   std::printf("wavefix %s: consumer ok\n", WAVEFIX_VERSION);
   return 0;
 }
