@@ -62,4 +62,7 @@ PYBIND11_MODULE(_core, m) {
   wavefix::bindings::bind_errors(m);
   wavefix::bindings::bind_propagation(m);
   wavefix::bindings::bind_channel_model(m);
+  wavefix::bindings::bind_dictionary(m);
+  wavefix::bindings::bind_refine(m);
+  wavefix::bindings::bind_localizer(m);
 }

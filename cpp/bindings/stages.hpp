@@ -8,5 +8,8 @@ namespace wavefix::bindings {
 
 void bind_propagation(pybind11::module_& m);
 void bind_channel_model(pybind11::module_& m);
+void bind_dictionary(pybind11::module_& m);
+void bind_refine(pybind11::module_& m);
+void bind_localizer(pybind11::module_& m);
 
 }  // namespace wavefix::bindings

@@ -1,20 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """wavefix learns a radio scene from measured channels and returns sub-wavelength position fixes."""
 
-from wavefix._core import DataError, Error, ModelFormatError, ShapeError, __version__
+from wavefix._core import (
+    DataError,
+    Error,
+    LocalizerOptions,
+    ModelFormatError,
+    RefineOptions,
+    ShapeError,
+    Status,
+    __version__,
+)
 from wavefix.channel_model import ChannelModel
 from wavefix.dataset import ChannelDataset
+from wavefix.dictionary import Dictionary
+from wavefix.localizer import STRATEGIES, FingerprintLocalizer, Fixes, Localizer
 from wavefix.propagation import Scene, scenes, simulate
+from wavefix.refine import Refined, position_error_bound, refine
 
 __all__ = [
+    "STRATEGIES",
     "ChannelDataset",
     "ChannelModel",
     "DataError",
+    "Dictionary",
     "Error",
+    "FingerprintLocalizer",
+    "Fixes",
+    "Localizer",
+    "LocalizerOptions",
     "ModelFormatError",
+    "RefineOptions",
+    "Refined",
     "Scene",
     "ShapeError",
+    "Status",
     "__version__",
+    "position_error_bound",
+    "refine",
     "scenes",
     "simulate",
 ]

@@ -1,3 +1,5 @@
+import enum
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,3 +85,72 @@ class ChannelModel:
         out_jacobian: NDArray[np.complex64] | None = None,
         threads: int = 0,
     ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]: ...
+
+class Dictionary:
+    @staticmethod
+    def from_measurements(positions: NDArray[np.float64], channels: NDArray[np.complex64]) -> Dictionary: ...
+    @staticmethod
+    def from_model(model: ChannelModel, spacing: float, memory_limit: int = ...) -> Dictionary: ...
+    def search(
+        self, queries: NDArray[np.complex64], similarity: str, k: int, threads: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+    def positions(self, indices: NDArray[np.int64]) -> NDArray[np.float64]: ...
+    def search_bytes(self, n_queries: int) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def n_antennas(self) -> int: ...
+    @property
+    def n_subcarriers(self) -> int: ...
+    def __len__(self) -> int: ...
+
+class RefineOptions:
+    def __init__(self) -> None: ...
+    max_iterations: int
+    initial_damping: float
+    max_step: float
+    tolerance: float
+
+def refine(
+    model: ChannelModel,
+    channels: NDArray[np.complex64],
+    starts: NDArray[np.float64],
+    options: RefineOptions,
+    threads: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intc]]: ...
+def position_error_bound(
+    model: ChannelModel, positions: NDArray[np.float64], snr_db: float, threads: int = 0
+) -> NDArray[np.float64]: ...
+
+class Status(enum.IntEnum):
+    OK = 0
+    AMBIGUOUS = 1
+    POOR_FIT = 2
+    OUTSIDE_REGION = 3
+    INVALID_INPUT = 4
+
+class LocalizerOptions:
+    def __init__(self) -> None: ...
+    strategy: str
+    grid_spacing: float
+    starts: int
+    local_radius: float
+    local_spacing: float
+    circles: int
+    circle_spacing: float
+    max_residual: float
+    ambiguity_threshold: float
+    region_margin: float
+    memory_limit: int
+    refine: RefineOptions
+
+class Localizer:
+    def __init__(self, model: ChannelModel, options: LocalizerOptions) -> None: ...
+    def locate(
+        self, n_antennas: int, n_subcarriers: int, channels: NDArray[np.complex64], out: object, threads: int = 0
+    ) -> tuple[
+        NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]
+    ]: ...
+    @property
+    def options(self) -> LocalizerOptions: ...
+    def nbytes(self, n_queries: int) -> int: ...

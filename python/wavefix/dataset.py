@@ -144,7 +144,7 @@ def read_npz(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) 
     with open(path, "rb") as stream:
         try:
             archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, Mapping):
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz archive, got a single array")
             with archive:
                 return _pick(path, archive, required, optional)

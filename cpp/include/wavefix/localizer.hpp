@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// From channels to position fixes: the strategies of arXiv 2506.06387. Plan once, locate often.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wavefix/channel_model.hpp"
+#include "wavefix/dictionary.hpp"
+#include "wavefix/parallel.hpp"
+#include "wavefix/refine.hpp"
+#include "wavefix/views.hpp"
+
+namespace wavefix {
+
+/// One value a query, on every code path.
+enum class Status : std::uint8_t {
+  ok = 0,
+  ambiguous = 1,       ///< Another minimum, more than a quarter wavelength away, fits almost as well.
+  poor_fit = 2,        ///< The model explains too little of the channel.
+  outside_region = 3,  ///< The fix left the region that the model was fitted in.
+  invalid_input = 4,   ///< The channel is zero or not finite; the position is NaN.
+};
+
+struct LocalizerOptions {
+  /// on_grid_naive, on_grid_pi_ps, off_grid_naive or off_grid_pi_ps, each also with the suffix _circles.
+  std::string strategy = "off_grid_pi_ps_circles";
+  double grid_spacing = 0.25;         ///< (a) of the global grid, wavelengths.
+  int starts = 1;                     ///< Entries of the global grid that go on to (b) and (c); the best goes on.
+  double local_radius = 0.75;         ///< (b) half-width of the local grid, wavelengths.
+  double local_spacing = 0.125;       ///< (b) of the local grid, wavelengths.
+  int circles = 3;                    ///< (d) circles of radius 1, 2, ... wavelengths.
+  double circle_spacing = 0.125;      ///< (d) of the points along a circle, wavelengths.
+  double max_residual = 0.5;          ///< Above this share of unexplained energy a fix is poor_fit.
+  double ambiguity_threshold = 0.9;   ///< Above this cost ratio of best to runner-up a fix is ambiguous.
+  double region_margin = 1.0;         ///< How far outside the region a fix may be, wavelengths.
+  std::size_t memory_limit = Dictionary::default_memory_limit;  ///< Bytes for generated dictionary tiles.
+  RefineOptions refine;               ///< (c), (e)
+};
+
+/// Where locate() writes, one row a query.
+struct Fixes {
+  View<double, 2> position;      ///< [n, 3] meters
+  View<double, 3> covariance;    ///< [n, 3, 3] square meters, (7) at the noise variance that the residual suggests
+  View<std::uint8_t, 1> status;  ///< [n] Status
+  View<double, 1> residual;      ///< [n] ||H - f(x)||^2 / ||H||^2
+  View<double, 1> ambiguity;     ///< [n] cost of the fix / cost of the runner-up, in [0, 1]; NaN without one
+};
+
+/// Safe to share between threads: locate() is const and keeps its scratch to itself.
+class WAVEFIX_API Localizer {
+ public:
+  explicit Localizer(const ChannelModel& model, const LocalizerOptions& options = {});
+
+  /// Channels [n, n_antennas, n_subcarriers] to fixes; results do not depend on the batch or on threads.
+  void locate(View<const cfloat, 3> channels, const Fixes& fixes, const Execution& execution = {}) const;
+
+  const LocalizerOptions& options() const;
+  /// Bytes of model and plan, and of the generated tiles at their largest.
+  std::size_t bytes(std::size_t n_queries) const;
+
+ private:
+  struct Plan;
+  std::shared_ptr<const Plan> plan_;
+};
+
+}  // namespace wavefix

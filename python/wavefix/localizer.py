@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From channels to position fixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavefix import _core
+from wavefix._core import LocalizerOptions, RefineOptions, Status
+from wavefix.channel_model import ChannelModel
+from wavefix.dataset import ChannelDataset, read_npz
+from wavefix.dictionary import Dictionary, Similarity
+from wavefix.files import Path_, written_whole
+
+STRATEGIES = tuple(
+    f"{base}{suffix}"
+    for base in ("on_grid_naive", "on_grid_pi_ps", "off_grid_naive", "off_grid_pi_ps")
+    for suffix in ("", "_circles")
+)
+SYNCHRONIZATIONS = ("full",)
+
+
+@dataclass(frozen=True, eq=False)
+class Fixes:
+    """Position fixes, a row a query.
+
+    Attributes:
+        position: ``[n, 3]`` float64, meters; NaN where ``status`` is ``INVALID_INPUT``.
+        covariance: ``[n, 3, 3]`` float64, square meters: (7) at the noise variance that the residual suggests; NaN
+            where it is not known.
+        status: ``[n]`` uint8, values of ``wavefix.Status``.
+        residual: ``[n]`` float64, the share of the channel's energy that the model does not explain at the fix.
+        ambiguity: ``[n]`` float64, cost of the fix over cost of the runner-up, in [0, 1]; NaN without a runner-up.
+    """
+
+    position: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    residual: NDArray[np.float64]
+    ambiguity: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def save(self, path: Path_) -> None:
+        """Write an ``.npz`` file with the arrays above."""
+        with written_whole(path) as stream:
+            np.savez(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path_) -> Fixes:
+        """Read what ``save`` writes.
+
+        Raises:
+            DataError: not such a file.
+        """
+        return cls(**read_npz(path, tuple(field.name for field in fields(cls)), ()))
+
+
+class Localizer:
+    """Locates users from one channel snapshot each. Plan once, locate often; safe to share between threads.
+
+    Args:
+        model: the channel model.
+        strategy: one of ``wavefix.STRATEGIES``, the variants of arXiv 2506.06387, section IV. ``on_grid``: the best
+            grid point, ``off_grid``: refined by Gauss-Newton from it. ``naive``: phase-sensitive similarity (4) on the
+            global grid; ``pi_ps``: phase-insensitive (5) on the global grid, then phase-sensitive on a local one.
+            ``_circles``: look for a better minimum on circles of whole wavelengths around the result.
+        synchronization: ``"full"``: the channels' carrier phase and delay are those of the training channels.
+        **options: fields of ``wavefix.LocalizerOptions`` and ``wavefix.RefineOptions`` (lengths in wavelengths).
+
+    Raises:
+        ShapeError: an option is outside its range, or the strategy is unknown.
+        ValueError: unknown ``synchronization``.
+        TypeError: unknown option.
+    """
+
+    def __init__(
+        self,
+        model: ChannelModel,
+        strategy: str = "off_grid_pi_ps_circles",
+        synchronization: str = "full",
+        **options: Any,
+    ) -> None:
+        if synchronization not in SYNCHRONIZATIONS:
+            raise ValueError(f"synchronization: expected one of {', '.join(SYNCHRONIZATIONS)}, got {synchronization}")
+        self.model = model
+        self._settings = {"strategy": strategy, **options}
+        self._core = _core.Localizer(model._core, _localizer_options(self._settings))
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
+        return f"Localizer({self.model!r}, {settings})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.model, self._settings)
+
+    @property
+    def options(self) -> LocalizerOptions:
+        """The options in force."""
+        return self._core.options
+
+    def nbytes(self, n_queries: int = 1) -> int:
+        """Bytes of the model, the plan and the tiles that a call with ``n_queries`` queries generates."""
+        return self._core.nbytes(n_queries)
+
+    def locate(self, channels: NDArray[np.complex64], out: Fixes | None = None, threads: int = 0) -> Fixes:
+        """Positions of ``channels`` ``[n, n_antennas, n_subcarriers]`` complex64, C-contiguous.
+
+        A query with NaN, Inf or no energy gets status ``INVALID_INPUT`` and position NaN; the others keep theirs.
+        Results do not depend on the batch or on ``threads`` (0: all cores). ``out`` is filled where given.
+
+        Raises:
+            ShapeError, TypeError: ``channels`` does not fit the model.
+        """
+        antennas, subcarriers = len(self.model.antenna_positions), len(self.model.frequencies)
+        arrays = self._core.locate(antennas, subcarriers, channels, out, threads)
+        return Fixes(*arrays) if out is None else out
+
+
+class FingerprintLocalizer:
+    """The classical baseline: the mean position of the ``k`` most similar measured channels.
+
+    ``residual`` is the share of energy that the nearest fingerprint does not explain; covariance and ambiguity are NaN.
+
+    Raises:
+        DataError: ``data`` has no positions.
+        ShapeError: ``k`` exceeds the number of locations.
+        ValueError: unknown ``similarity``.
+    """
+
+    def __init__(self, data: ChannelDataset, k: int = 3, similarity: Similarity = "phase_sensitive") -> None:
+        self.dictionary = Dictionary.from_measurements(data)
+        self.k = k
+        self.similarity: Similarity = similarity
+        self._channels = data.channels
+        self.dictionary.search(data.channels[:1], similarity, k)  # raises for what does not fit
+
+    def nbytes(self, n_queries: int = 1) -> int:
+        """Bytes of the fingerprints and of a search's correlations."""
+        return self.dictionary.nbytes + self.dictionary._entries.search_bytes(n_queries)
+
+    def locate(self, channels: NDArray[np.complex64], threads: int = 0) -> Fixes:
+        """As ``Localizer.locate``."""
+        n = len(channels)
+        indices, _ = self.dictionary.search(channels, self.similarity, self.k, threads)
+        energy = np.sum(np.abs(channels.astype(np.complex128)) ** 2, axis=(1, 2)) if n else np.zeros(0)
+        valid = (indices[:, 0] >= 0) & (energy > 0)
+        position = np.full((n, 3), np.nan)
+        residual = np.full(n, np.nan)
+        if valid.any():
+            nearest = self.dictionary.positions(indices[valid].ravel())
+            position[valid] = nearest.reshape(-1, self.k, 3).mean(axis=1)
+            difference = channels[valid].astype(np.complex128) - self._channels[indices[valid, 0]]
+            residual[valid] = np.sum(np.abs(difference) ** 2, axis=(1, 2)) / energy[valid]
+        status = np.where(valid, Status.OK, Status.INVALID_INPUT).astype(np.uint8)
+        return Fixes(position, np.full((n, 3, 3), np.nan), status, residual, np.full(n, np.nan))
+
+
+def _localizer_options(settings: dict[str, Any]) -> LocalizerOptions:
+    options, refinement = LocalizerOptions(), RefineOptions()
+    for name, value in settings.items():
+        target = next((struct for struct in (options, refinement) if hasattr(struct, name)), None)
+        if target is None or name == "refine":
+            known = [
+                n for struct in (options, refinement) for n in dir(struct) if not n.startswith("_") and n != "refine"
+            ]
+            raise TypeError(f"{name}: unknown option; known ones: {', '.join(known)}")
+        try:
+            setattr(target, name, value)
+        except TypeError as error:
+            raise TypeError(f"{name}: expected {type(getattr(target, name)).__name__}, got {value!r}") from error
+    options.refine = refinement
+    return options
+
+
+def _rebuild(model: ChannelModel, settings: dict[str, Any]) -> Localizer:
+    return Localizer(model, **settings)

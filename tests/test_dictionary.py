@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plane_waves import WAVELENGTH, plane_wave_model, random_positions
+from reference import dictionary as reference
+from wavefix import ChannelDataset, Dictionary, ShapeError
+
+SIMILARITIES = ("phase_sensitive", "phase_insensitive")
+
+
+def random_channels(generator: np.random.Generator, n: int, antennas: int, subcarriers: int) -> np.ndarray:
+    parts = generator.standard_normal((2, n, antennas, subcarriers)).astype(np.float32)
+    return (parts[0] + 1j * parts[1]).astype(np.complex64)
+
+
+def measured(channels: np.ndarray) -> Dictionary:
+    antennas, subcarriers = channels.shape[1:]
+    positions = np.arange(3.0 * len(channels)).reshape(-1, 3)
+    return Dictionary.from_measurements(
+        ChannelDataset(channels, np.zeros((antennas, 3)), 3.5e9 + np.arange(subcarriers), positions)
+    )
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_search_is_the_exhaustive_search(similarity: str, data: st.DataObject) -> None:
+    seed = data.draw(st.integers(0, 2**31))
+    size, n = data.draw(st.integers(1, 200)), data.draw(st.integers(0, 9))
+    antennas, subcarriers = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
+    k = data.draw(st.integers(1, min(size, 5)))
+    generator = np.random.default_rng(seed)
+    entries = random_channels(generator, size, antennas, subcarriers)
+    queries = random_channels(generator, n, antennas, subcarriers)
+    queries[: n // 2] = entries[generator.integers(0, size, n // 2)]  # some at distance zero
+    indices, distances = measured(entries).search(queries, similarity, k)  # type: ignore[arg-type]
+    wanted_indices, wanted_distances = reference.search(queries, entries, similarity, k)
+    # d_PI takes the root of a difference that vanishes at zero distance: eps becomes its root.
+    np.testing.assert_allclose(distances, wanted_distances, rtol=1e-12, atol=1e-7)
+    distinct = np.diff(np.sort(reference.distances(queries, entries, similarity), axis=1), axis=1, append=np.inf) > 1e-7
+    clear = distinct[:, :k].all(axis=1)
+    np.testing.assert_array_equal(indices[clear], wanted_indices[clear])
+
+
+def test_near_ties_are_resolved_in_float64() -> None:
+    generator = np.random.default_rng(5)
+    base = random_channels(generator, 1, 16, 32)
+    steps = np.linspace(1.0, 1.0 + 3e-6, 40)  # beyond float32 sums over 512 entries
+    entries = (base * generator.permutation(steps)[:, None, None]).astype(np.complex64)
+    for similarity in SIMILARITIES[:1]:
+        indices, _ = measured(entries).search(base, similarity, 5)  # type: ignore[arg-type]
+        wanted, _ = reference.search(base, entries, similarity, 5)
+        np.testing.assert_array_equal(indices, wanted)
+
+
+def test_equal_entries_come_by_lower_index() -> None:
+    entries = np.repeat(random_channels(np.random.default_rng(1), 1, 2, 3), 50, axis=0)
+    indices, _ = measured(entries).search(entries[:2], k=4)
+    np.testing.assert_array_equal(indices, [[0, 1, 2, 3]] * 2)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_generated_entries_are_found_for_any_tile_size(similarity: str) -> None:
+    model = plane_wave_model(3, extent=3.0)
+    queries = model.synthesize(random_positions(model, 7))
+    answers = []
+    for limit in (1, 200_000, 64 << 20):
+        dictionary = Dictionary.from_model(model, WAVELENGTH / 4, memory_limit=limit)
+        answers.append(dictionary.search(queries, similarity, 3))  # type: ignore[arg-type]
+    grid = dictionary.positions(np.arange(len(dictionary)))
+    wanted_indices, wanted_distances = reference.search(queries, model.synthesize(grid), similarity, 3)
+    for indices, distances in answers:
+        np.testing.assert_array_equal(indices, wanted_indices)
+        np.testing.assert_allclose(distances, wanted_distances, rtol=1e-9)
+
+
+def test_batch_and_threads_do_not_change_a_bit() -> None:
+    model = plane_wave_model(4, extent=4.0)
+    queries = model.synthesize(random_positions(model, 9))
+    dictionary = Dictionary.from_model(model, WAVELENGTH / 4)
+    indices, distances = dictionary.search(queries, k=2, threads=1)
+    for threads in (0, 2, 3):
+        again = dictionary.search(queries, k=2, threads=threads)
+        np.testing.assert_array_equal(again[0], indices)
+        np.testing.assert_array_equal(again[1], distances)
+    single = [dictionary.search(queries[i : i + 1], k=2) for i in range(9)]
+    np.testing.assert_array_equal(np.concatenate([d for _, d in single]), distances)
+
+
+def test_the_grid_covers_the_region_centered() -> None:
+    model = plane_wave_model(0, extent=3.1)
+    dictionary = Dictionary.from_model(model, WAVELENGTH / 2)
+    y = (dictionary.positions(np.arange(len(dictionary))) - model.region.origin) @ model.region.basis.T
+    assert len(dictionary) == 7 * 7
+    np.testing.assert_allclose(y.min(0), -y.max(0), atol=1e-12)
+    np.testing.assert_allclose(y.max(0), 1.5 * WAVELENGTH)
+
+
+def test_a_query_that_is_not_finite_matches_nothing() -> None:
+    entries = random_channels(np.random.default_rng(2), 20, 2, 3)
+    queries = entries[:3].copy()
+    queries[1, 0, 1] = np.nan
+    indices, distances = measured(entries).search(queries)
+    assert indices[:, 0].tolist() == [0, -1, 2]
+    assert np.isnan(distances[1, 0])
+    assert np.isfinite(distances[[0, 2]]).all()
+
+
+def test_what_does_not_fit_is_named() -> None:
+    dictionary = measured(random_channels(np.random.default_rng(2), 5, 2, 3))
+    query = np.zeros((1, 2, 3), np.complex64)
+    with pytest.raises(ShapeError, match=r"queries: expected shape \(n, 2, 3\), got \(1, 3, 2\)"):
+        dictionary.search(np.zeros((1, 3, 2), np.complex64))
+    with pytest.raises(TypeError, match="queries: expected dtype complex64, got complex128"):
+        dictionary.search(query.astype(np.complex128))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="C-contiguous"):
+        dictionary.search(np.zeros((1, 3, 2), np.complex64).transpose(0, 2, 1))
+    with pytest.raises(ShapeError, match="k: expected 1 to 5 entries, got 6"):
+        dictionary.search(query, k=6)
+    with pytest.raises(ValueError, match="phase_sensitive or phase_insensitive"):
+        dictionary.search(query, "cosine")  # type: ignore[arg-type]
+    with pytest.raises(IndexError, match="indices"):
+        dictionary.positions(np.array([-1]))
+    for spacing in (0.0, -1.0, np.nan):
+        with pytest.raises(ShapeError, match="spacing"):
+            Dictionary.from_model(plane_wave_model(), spacing)
+    with pytest.raises(ShapeError, match=r"2\^40"):
+        Dictionary.from_model(plane_wave_model(), 1e-9)
