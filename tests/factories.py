@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,7 +116,7 @@ def _mlp(
     output_scale: float = 1.0,
 ) -> dict[str, NDArray[Any]]:
     tensors = {}
-    for layer, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         last = layer == len(widths) - 2
         scale = (output_scale if last else 1.5) / np.sqrt(inputs)
         bias = last_bias if last else 0.3 * rng.standard_normal(outputs)
@@ -126,7 +127,7 @@ def _mlp(
 
 def _complex_mlp(rng: np.random.Generator, name: str, widths: tuple[int, ...]) -> dict[str, NDArray[Any]]:
     tensors = {}
-    for layer, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         for part in ("real", "imag"):
             weight = rng.standard_normal((outputs, inputs)) / np.sqrt(inputs)
             tensors[f"{name}.{layer}.weight_{part}"] = weight.astype(np.float32)
