@@ -6,6 +6,8 @@
 #include <Eigen/Core>
 #include <cstddef>
 
+#include "kernels.hpp"
+
 namespace wavefix {
 
 inline constexpr std::size_t lane_padding = 16;  ///< every vector register holds at most this many floats
@@ -25,13 +27,14 @@ using ConstLanes = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>, Eigen::A
 template <class T>
 class PackedMatrix {
  public:
-  static constexpr std::size_t packet = static_cast<std::size_t>(Eigen::internal::packet_traits<T>::size);
-  static constexpr std::size_t block_rows = 2 * packet;
+  static constexpr std::size_t block_rows = packed_block_rows<T>;
 
   PackedMatrix() = default;
   PackedMatrix(std::size_t rows, std::size_t depth) { reserve(rows, depth), resize(rows, depth); }
 
-  void reserve(std::size_t rows, std::size_t depth);
+  void reserve(std::size_t rows, std::size_t depth) {
+    data_.setZero(static_cast<Eigen::Index>((rows + block_rows - 1) / block_rows * block_rows * depth));
+  }
   /// Changes the extents within what is reserved; the contents become undefined.
   void resize(std::size_t rows, std::size_t depth) { rows_ = rows, depth_ = depth; }
 
@@ -39,9 +42,7 @@ class PackedMatrix {
   std::size_t depth() const { return depth_; }
   std::size_t blocks() const { return (rows_ + block_rows - 1) / block_rows; }
 
-  T& at(std::size_t row, std::size_t level) {
-    return lanes(row / block_rows, level)[row % block_rows];
-  }
+  T& at(std::size_t row, std::size_t level) { return lanes(row / block_rows, level)[row % block_rows]; }
   /// The block_rows values of one block at one level of the depth.
   T* lanes(std::size_t block, std::size_t level) {
     return data_.data() + (block * depth_ + level) * block_rows;
@@ -50,21 +51,22 @@ class PackedMatrix {
   /// out[c * out_stride + row] = sum over level of (row, level) * columns[c * column_stride + place(level)].
   /// place(level) is level below `split`, and level + gap from there on.
   void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride,
-                std::size_t split, std::size_t gap) const;
+                std::size_t split, std::size_t gap) const {
+    const PackedProduct<T> product{data_.data(), rows_,         depth_, split,     gap,
+                                   columns,      count, column_stride, out,   out_stride};
+    if constexpr (sizeof(T) == sizeof(float)) {
+      kernels().multiply_float(product);
+    } else {
+      kernels().multiply_double(product);
+    }
+  }
   void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride) const {
     multiply(columns, count, column_stride, out, out_stride, depth_, 0);
   }
 
  private:
-  template <int Columns>
-  void multiply_block(std::size_t block, const T* columns, std::size_t column_stride, T* out, std::size_t out_stride,
-                      std::size_t split, std::size_t gap) const;
-
   std::size_t rows_ = 0, depth_ = 0;
   Buffer<T> data_;
 };
-
-extern template class PackedMatrix<float>;
-extern template class PackedMatrix<double>;
 
 }  // namespace wavefix

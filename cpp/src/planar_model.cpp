@@ -8,7 +8,7 @@
 #include <cmath>
 #include <utility>
 
-#include "phasors.hpp"
+#include "kernels.hpp"
 
 namespace wavefix {
 namespace {
@@ -19,14 +19,6 @@ constexpr double tau = 6.283185307179586476925286766559;
 constexpr double negligible = 1e-6;
 
 Eigen::Index index_of(std::size_t value) { return static_cast<Eigen::Index>(value); }
-
-/// out = a * b for `count` numbers in planes of real and imaginary parts.
-void multiply_planes(const float* a, const float* b, std::size_t stride, std::size_t count, float* out) {
-  for (std::size_t m = 0; m < count; ++m) {
-    out[m] = a[m] * b[m] - a[stride + m] * b[stride + m];
-    out[stride + m] = a[m] * b[stride + m] + a[stride + m] * b[m];
-  }
-}
 
 }  // namespace
 
@@ -208,7 +200,7 @@ void PlanarModel::make_tables(const double* position, const Outputs& outputs, Sc
       subcarrier_step[m] = -outputs.path[i] * net_.subcarriers.step[0];
     }
   }
-  unit_phasors(anchor, 3 * to, scratch.cosine.data(), scratch.sine.data());
+  kernels().unit_phasors(anchor, 3 * to, scratch.cosine.data(), scratch.sine.data());
   make_antenna_table(outputs, scratch);
   make_subcarrier_table(outputs, scratch);
 }
@@ -226,7 +218,7 @@ void PlanarModel::make_antenna_table(const Outputs& outputs, Scratch& scratch) c
           turns[m] += outputs.slope[q * net_.stride + scratch.kept[m]] * net_.offsets[j * net_.rank + q];
         }
       }
-      unit_phasors(turns, to, cosine, sine);
+      kernels().unit_phasors(turns, to, cosine, sine);
       std::copy_n(cosine, to, table + j * 2 * to);
       std::copy_n(sine, to, table + j * 2 * to + to);
     }
@@ -242,7 +234,7 @@ void PlanarModel::make_antenna_table(const Outputs& outputs, Scratch& scratch) c
     std::copy_n(power_real, to, power);
     std::copy_n(power_imag, to, power + to);
     for (std::size_t j = done; j < std::min(2 * done, antennas); ++j) {
-      multiply_planes(table + (j - done) * 2 * to, power, to, to, table + j * 2 * to);
+      kernels().multiply_planes(table + (j - done) * 2 * to, power, to, to, table + j * 2 * to);
     }
     for (std::size_t m = 0; m < to; ++m) {
       const double real = power_real[m], imag = power_imag[m];
@@ -278,7 +270,7 @@ void PlanarModel::make_subcarrier_table(const Outputs& outputs, Scratch& scratch
       for (std::size_t k = 0; k < subcarriers; ++k) {
         scratch.line_turns[index_of(k)] = -outputs.path[scratch.kept[m]] * net_.delays[k];
       }
-      unit_phasors(scratch.line_turns.data(), subcarriers, scratch.line_cosine.data(), scratch.line_sine.data());
+      kernels().unit_phasors(scratch.line_turns.data(), subcarriers, scratch.line_cosine.data(), scratch.line_sine.data());
     }
     for (std::size_t block = 0; block < table.blocks(); ++block) {
       float *first = table.lanes(block, m), *second = table.lanes(block, kept + m);
@@ -308,7 +300,7 @@ void PlanarModel::synthesize_channel(cfloat* channel, Scratch& scratch) const {
   const std::size_t to = scratch.stride, kept = scratch.kept.size(), antennas = common.n_antennas();
   const std::size_t row = 2 * common.n_subcarriers();
   for (std::size_t j = 0; j < antennas; ++j) {
-    multiply_planes(scratch.antenna_table.data() + j * 2 * to, scratch.kept_w.data(), to, to,
+    kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, scratch.kept_w.data(), to, to,
                     scratch.columns_left.data() + j * 2 * to);
   }
   scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to, reinterpret_cast<float*>(channel),
@@ -351,7 +343,7 @@ void PlanarModel::synthesize_jacobian(const Outputs& outputs, cfloat* jacobian, 
         const float* bent = coefficients + (1 + q) * 2 * to;
         for (std::size_t m = 0; m < 2 * to; ++m) mixed[m] += offset * bent[m];
       }
-      multiply_planes(scratch.antenna_table.data() + j * 2 * to, mixed, to, to,
+      kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, mixed, to, to,
                       scratch.columns_left.data() + j * 2 * to);
     }
     scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to,
@@ -376,7 +368,7 @@ void PlanarModel::add_delay_terms(const Outputs& outputs, cfloat* jacobian, Scra
       weights[to + m] = turn * w_real[m];
     }
     for (std::size_t j = 0; j < antennas; ++j) {
-      multiply_planes(scratch.antenna_table.data() + j * 2 * to, weights, to, to,
+      kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, weights, to, to,
                       scratch.columns_left.data() + j * 2 * to);
     }
     const float* products = scratch.products.data();

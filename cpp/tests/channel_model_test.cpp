@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels.hpp"
 #include "packed_matrix.hpp"
-#include "phasors.hpp"
 #include "wavefix/error.hpp"
 
 namespace {
@@ -154,11 +154,15 @@ TEST_CASE("unit_phasors is accurate on and between quarter turns") {
   for (int index = -4000; index <= 4000; ++index) turns.push_back(index / 1000.0);
   for (const double whole : {1e3, -1e6, 1e9}) turns.push_back(whole + 0.25);
   std::vector<double> real(turns.size()), imag(turns.size());
-  wavefix::unit_phasors(turns.data(), turns.size(), real.data(), imag.data());
-  for (std::size_t index = 0; index < turns.size(); ++index) {
-    const double angle = 2 * pi * (turns[index] - std::round(turns[index]));
-    CHECK(std::abs(real[index] - std::cos(angle)) < 4e-16);
-    CHECK(std::abs(imag[index] - std::sin(angle)) < 4e-16);
+  const wavefix::Kernels* levels[3];
+  for (std::size_t level = wavefix::usable_kernels(levels); level-- > 0;) {
+    CAPTURE(levels[level]->level);
+    levels[level]->unit_phasors(turns.data(), turns.size(), real.data(), imag.data());
+    for (std::size_t index = 0; index < turns.size(); ++index) {
+      const double angle = 2 * pi * (turns[index] - std::round(turns[index]));
+      CHECK(std::abs(real[index] - std::cos(angle)) < 4e-16);
+      CHECK(std::abs(imag[index] - std::sin(angle)) < 4e-16);
+    }
   }
 }
 
@@ -186,6 +190,32 @@ TEST_CASE_TEMPLATE("a packed product does not depend on the number of columns", 
       }
       CHECK(std::abs(static_cast<double>(together[c * rows + row]) - sum) < 1e-5);
       CHECK(alone[row] == together[c * rows + row]);
+    }
+  }
+}
+
+TEST_CASE("every level computes the same products, to rounding") {
+  constexpr std::size_t rows = 90, depth = 33, count = 15;
+  wavefix::PackedMatrix<float> matrix(rows, depth);
+  std::vector<float> columns(count * depth);
+  for (std::size_t index = 0; index < rows * depth; ++index) {
+    matrix.at(index / depth, index % depth) = std::sin(static_cast<float>(index));
+  }
+  for (std::size_t index = 0; index < columns.size(); ++index) columns[index] = std::cos(static_cast<float>(index));
+  const wavefix::Kernels* levels[3];
+  const std::size_t usable = wavefix::usable_kernels(levels);
+  std::vector<std::vector<float>> results;
+  for (std::size_t level = 0; level < usable; ++level) {
+    std::vector<float> out(count * rows), planes(count * rows);
+    levels[level]->multiply_float({matrix.lanes(0, 0), rows, depth, depth, 0, columns.data(), count, depth,
+                                   out.data(), rows});
+    levels[level]->multiply_planes(out.data(), out.data() + 10, 600, 600, planes.data());
+    out.insert(out.end(), planes.begin(), planes.end());
+    results.push_back(out);
+  }
+  for (const auto& result : results) {
+    for (std::size_t index = 0; index < result.size(); ++index) {
+      CHECK(std::abs(result[index] - results[0][index]) < 1e-3f);
     }
   }
 }

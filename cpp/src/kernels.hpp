@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops, compiled for several x86-64 levels; the best one that the processor has is chosen at run time.
+// Kernel sources include neither Eigen nor the standard library, so no inline function leaks from one level into
+// code for another.
+#pragma once
+
+#include <cstddef>
+
+namespace wavefix {
+
+/// Rows in a block of a packed matrix of T: two of the widest vector registers, whatever the processor has.
+template <class T>
+inline constexpr std::size_t packed_block_rows = 128 / sizeof(T);
+
+/// See PackedMatrix::multiply.
+template <class T>
+struct PackedProduct {
+  const T* blocks;
+  std::size_t rows, depth, split, gap;
+  const T* columns;
+  std::size_t count, column_stride;
+  T* out;
+  std::size_t out_stride;
+};
+
+struct Kernels {
+  const char* level;
+  void (*multiply_float)(const PackedProduct<float>&);
+  void (*multiply_double)(const PackedProduct<double>&);
+  /// out = a * b for `count` complex numbers in planes: imaginary parts lie `stride` behind the real ones.
+  void (*multiply_planes)(const float* a, const float* b, std::size_t stride, std::size_t count, float* out);
+  /// real + j imag = e^(j 2 pi turns), to a few units in the last place for |turns| < 2^31. Reducing whole turns
+  /// first loses nothing, where reducing radians would.
+  void (*unit_phasors)(const double* turns, std::size_t count, double* real, double* imag);
+};
+
+extern const Kernels generic_kernels;
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WAVEFIX_X86_KERNELS
+extern const Kernels avx2_kernels, avx512_kernels;
+#endif
+
+/// The kernels of every level that this processor can run, the best one last.
+std::size_t usable_kernels(const Kernels* list[3]);
+/// The best of them.
+const Kernels& kernels();
+
+}  // namespace wavefix
