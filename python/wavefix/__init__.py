@@ -14,6 +14,7 @@ from wavefix._core import (
 from wavefix.channel_model import ChannelModel
 from wavefix.dataset import ChannelDataset
 from wavefix.dictionary import Dictionary
+from wavefix.fit import fit
 from wavefix.localizer import STRATEGIES, FingerprintLocalizer, Fixes, Localizer
 from wavefix.propagation import Scene, scenes, simulate
 from wavefix.refine import Refined, position_error_bound, refine
@@ -36,6 +37,7 @@ __all__ = [
     "ShapeError",
     "Status",
     "__version__",
+    "fit",
     "position_error_bound",
     "refine",
     "scenes",
