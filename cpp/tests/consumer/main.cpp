@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <wavefix/channel_model.hpp>
 #include <wavefix/error.hpp>
+#include <wavefix/localizer.hpp>
 #include <wavefix/parallel.hpp>
 #include <wavefix/propagation.hpp>
 #include <wavefix/version.hpp>
@@ -65,6 +66,27 @@ bool synthesizes(const wavefix::ChannelModel& model, double x) {
   return model.n_atoms() == n_atoms && model.kind() == "planar";
 }
 
+bool locates(const wavefix::ChannelModel& model, double x) {
+  std::vector<wavefix::cfloat> channel;
+  for (int j = 0; j < n_antennas; ++j)
+    for (int k = 0; k < n_subcarriers; ++k) channel.emplace_back(expected_channel(x, j, k));
+  std::vector<double> position(3), covariance(9);
+  std::uint8_t status = 255;
+  double residual = 1.0, ambiguity = -1.0;
+  wavefix::Fixes fixes;
+  fixes.position = {position.data(), {1, 3}};
+  fixes.covariance = {covariance.data(), {1, 3, 3}};
+  fixes.status = {&status, {1}};
+  fixes.residual = {&residual, {1}};
+  fixes.ambiguity = {&ambiguity, {1}};
+  wavefix::LocalizerOptions options;
+  options.strategy = "off_grid_naive";  // three paths on a line: up to a common phase, many positions look alike
+  const wavefix::Localizer localizer(model, options);
+  localizer.locate({channel.data(), {1, n_antennas, n_subcarriers}}, fixes);
+  std::printf("at %.6f m: fix %.6f m, status %d, residual %.1e\n", x, position[0], int(status), residual);
+  return std::abs(position[0] - x) < 1e-4 && status == std::uint8_t(wavefix::Status::ok) && residual < 1e-6;
+}
+
 }  // namespace
 
 #define REQUIRE(condition)                           \
@@ -80,6 +102,7 @@ int main() {
   const std::string file = model_file();
   const wavefix::ChannelModel model = wavefix::ChannelModel::from_bytes(file.data(), file.size());
   REQUIRE(synthesizes(model, 0.123));
+  REQUIRE(locates(model, 0.123));
   std::printf("wavefix %s: consumer ok\n", WAVEFIX_VERSION);
   return 0;
 }
