@@ -14,10 +14,12 @@ from wavefix._core import (
 from wavefix.channel_model import ChannelModel
 from wavefix.dataset import ChannelDataset
 from wavefix.dictionary import Dictionary
+from wavefix.evaluation import evaluate
 from wavefix.fit import fit
 from wavefix.localizer import STRATEGIES, FingerprintLocalizer, Fixes, Localizer
 from wavefix.propagation import Scene, scenes, simulate
 from wavefix.refine import Refined, position_error_bound, refine
+from wavefix.results import Evaluation
 
 __all__ = [
     "STRATEGIES",
@@ -26,6 +28,7 @@ __all__ = [
     "DataError",
     "Dictionary",
     "Error",
+    "Evaluation",
     "FingerprintLocalizer",
     "Fixes",
     "Localizer",
@@ -37,6 +40,7 @@ __all__ = [
     "ShapeError",
     "Status",
     "__version__",
+    "evaluate",
     "fit",
     "position_error_bound",
     "refine",
