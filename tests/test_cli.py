@@ -328,7 +328,7 @@ def run_process(*arguments):
         text=True,
         check=False,
         timeout=60,
-        **options,
+        env=ENVIRONMENT,
     )
 
 
