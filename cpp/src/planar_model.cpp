@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels.hpp"
+#include "planar_scratch.hpp"
 
 namespace wavefix {
 namespace {
@@ -18,64 +19,7 @@ constexpr double tau = 6.283185307179586476925286766559;
 // Jacobian by more than negligible * (the largest contribution of one atom).
 constexpr double negligible = 1e-6;
 
-Eigen::Index index_of(std::size_t value) { return static_cast<Eigen::Index>(value); }
-
 }  // namespace
-
-/// Sized for D atoms once. Arrays over atoms are padded; planes are real parts, then imaginary parts.
-class PlanarModel::Scratch final : public ChannelModel::Workspace {
- public:
-  Scratch(const PlanarParameters& net, std::size_t n_antennas, std::size_t n_subcarriers, std::size_t batch) {
-    const std::size_t columns = batch * (1 + net.dimension), lanes = net.stride;
-    net.path.reserve(path, columns);
-    net.slope.reserve(slope, columns);
-    net.weight.reserve(weight, columns);
-    const auto make = [](auto& buffer, std::size_t size) { buffer.setZero(index_of(size)); };
-    make(share, lanes);
-    make(w, 2 * lanes);
-    make(dw, 2 * lanes * net.dimension);
-    make(impact, lanes);
-    make(kept_w, 2 * lanes);
-    make(kept_dw, 2 * lanes * net.dimension);
-    make(turns, 3 * lanes);
-    make(cosine, 3 * lanes);
-    make(sine, 3 * lanes);
-    make(antenna_table, 2 * lanes * n_antennas);
-    make(columns_left, 2 * lanes * n_antennas);
-    make(coefficients, 2 * lanes * (1 + net.rank));
-    make(mixed, 2 * lanes);
-    make(products, 2 * n_antennas * n_subcarriers);
-    const std::size_t line = padded(std::max(n_subcarriers, n_antennas));
-    make(line_turns, line);
-    make(line_cosine, line);
-    make(line_sine, line);
-    subcarrier_table.reserve(2 * n_subcarriers, 2 * net.atoms);
-    kept.reserve(net.atoms);
-  }
-
-  Mlp<double>::Scratch path, slope;
-  Mlp<float>::Scratch weight;
-  Buffer<float> share;          // softmax(|z|)
-  Buffer<float> w, dw;          // [2, D], [d, 2, D]: w and its derivatives by the network's inputs
-  Buffer<float> impact;         // what an atom contributes to the Jacobian at most
-  std::vector<std::size_t> kept;  // the M atoms that matter
-  std::size_t stride = 0;       // padded(M), of the arrays below
-  Buffer<float> kept_w, kept_dw;
-  Buffer<double> turns, cosine, sine;  // [3, M]: at the first antenna and subcarrier, an antenna step, a subcarrier step
-  Buffer<float> antenna_table;  // E: [A, 2, M]
-  Buffer<float> columns_left;   // E times weights: [A, 2, M]
-  Buffer<float> coefficients;   // a, b: [1 + r, 2, M]
-  Buffer<float> mixed;          // a + sum P b: [2, M]
-  Buffer<float> products;       // [A, K] complex
-  Buffer<double> line_turns, line_cosine, line_sine;
-  PackedMatrix<float> subcarrier_table;  // F as a real matrix [2 K, 2 M]
-};
-
-struct PlanarModel::Outputs {
-  const double* path;   // [1 + tangents, stride]
-  const double* slope;  // [1 + tangents, rank * stride]
-  const float* weight;  // [1 + tangents, 2 * stride]
-};
 
 PlanarModel::PlanarModel(ModelCommon common_, PlanarParameters parameters)
     : Implementation(std::move(common_)), net_(std::move(parameters)) {}
@@ -173,125 +117,6 @@ void PlanarModel::select(const Outputs& outputs, std::size_t tangents, Scratch& 
     gather(scratch.w.data() + plane * stride, scratch.kept_w.data() + plane * to);
     for (std::size_t c = 0; c < tangents; ++c) {
       gather(scratch.dw.data() + (2 * c + plane) * stride, scratch.kept_dw.data() + (2 * c + plane) * to);
-    }
-  }
-}
-
-void PlanarModel::make_tables(const double* position, const Outputs& outputs, Scratch& scratch) const {
-  const std::size_t to = scratch.stride, kept = scratch.kept.size();
-  double* anchor = scratch.turns.data();
-  double *antenna_step = anchor + to, *subcarrier_step = anchor + 2 * to;
-  double away[3];
-  for (std::size_t axis = 0; axis < 3; ++axis) away[axis] = position[axis] - common.region.origin[axis];
-  std::fill(anchor, anchor + 3 * to, 0.0);
-  for (std::size_t m = 0; m < kept; ++m) {
-    const std::size_t i = scratch.kept[m];
-    const double* u = net_.directions.data() + 3 * i;
-    anchor[m] = -(u[0] * away[0] + u[1] * away[1] + u[2] * away[2]);
-    anchor[m] -= std::nearbyint(anchor[m]);
-    if (net_.antennas.equal) {
-      for (std::size_t q = 0; q < net_.rank; ++q) {
-        anchor[m] += outputs.slope[q * net_.stride + i] * net_.antennas.first[q];
-        antenna_step[m] += outputs.slope[q * net_.stride + i] * net_.antennas.step[q];
-      }
-    }
-    if (net_.subcarriers.equal) {
-      anchor[m] -= outputs.path[i] * net_.subcarriers.first[0];
-      subcarrier_step[m] = -outputs.path[i] * net_.subcarriers.step[0];
-    }
-  }
-  kernels().unit_phasors(anchor, 3 * to, scratch.cosine.data(), scratch.sine.data());
-  make_antenna_table(outputs, scratch);
-  make_subcarrier_table(outputs, scratch);
-}
-
-/// E_ji, with the phases at the position, the first antenna and the first subcarrier in it.
-void PlanarModel::make_antenna_table(const Outputs& outputs, Scratch& scratch) const {
-  const std::size_t to = scratch.stride, kept = scratch.kept.size(), antennas = common.n_antennas();
-  float* table = scratch.antenna_table.data();
-  if (!net_.antennas.equal) {
-    double *turns = scratch.turns.data() + to, *cosine = scratch.cosine.data() + to, *sine = scratch.sine.data() + to;
-    for (std::size_t j = 0; j < antennas; ++j) {
-      for (std::size_t m = 0; m < kept; ++m) {
-        turns[m] = scratch.turns[index_of(m)];
-        for (std::size_t q = 0; q < net_.rank; ++q) {
-          turns[m] += outputs.slope[q * net_.stride + scratch.kept[m]] * net_.offsets[j * net_.rank + q];
-        }
-      }
-      kernels().unit_phasors(turns, to, cosine, sine);
-      std::copy_n(cosine, to, table + j * 2 * to);
-      std::copy_n(sine, to, table + j * 2 * to + to);
-    }
-    return;
-  }
-  std::copy_n(scratch.cosine.data(), to, table);
-  std::copy_n(scratch.sine.data(), to, table + to);
-  // Rows n ... 2n-1 are rows 0 ... n-1 times the n-th power of the step, squared in double: rounding errors add up
-  // over log2(A) products, not over A.
-  double *power_real = scratch.cosine.data() + to, *power_imag = scratch.sine.data() + to;
-  float* power = scratch.mixed.data();
-  for (std::size_t done = 1; done < antennas; done *= 2) {
-    std::copy_n(power_real, to, power);
-    std::copy_n(power_imag, to, power + to);
-    for (std::size_t j = done; j < std::min(2 * done, antennas); ++j) {
-      kernels().multiply_planes(table + (j - done) * 2 * to, power, to, to, table + j * 2 * to);
-    }
-    for (std::size_t m = 0; m < to; ++m) {
-      const double real = power_real[m], imag = power_imag[m];
-      power_real[m] = real * real - imag * imag;
-      power_imag[m] = 2 * real * imag;
-    }
-  }
-}
-
-/// F_ki as a real matrix: rows (k, real), (k, imag), levels (i, real), (M + i, imag).
-void PlanarModel::make_subcarrier_table(const Outputs& outputs, Scratch& scratch) const {
-  const std::size_t to = scratch.stride, kept = scratch.kept.size(), subcarriers = common.n_subcarriers();
-  auto& table = scratch.subcarrier_table;
-  table.resize(2 * subcarriers, 2 * kept);
-  constexpr std::size_t half = PackedMatrix<float>::block_rows / 2;
-  for (std::size_t m = 0; m < kept; ++m) {
-    float real[half], imag[half];
-    double step_real = scratch.cosine[index_of(2 * to + m)], step_imag = scratch.sine[index_of(2 * to + m)];
-    double lead_real = 1, lead_imag = 0;  // phasor of the first subcarrier of a block
-    if (net_.subcarriers.equal) {  // the powers 0 ... half-1 of the step, by doubling
-      real[0] = 1, imag[0] = 0;
-      for (std::size_t done = 1; done < half; done *= 2) {
-        const auto sr = static_cast<float>(step_real), si = static_cast<float>(step_imag);
-        for (std::size_t b = 0; b < done; ++b) {
-          real[done + b] = real[b] * sr - imag[b] * si;
-          imag[done + b] = real[b] * si + imag[b] * sr;
-        }
-        const double squared = step_real * step_real - step_imag * step_imag;
-        step_imag = 2 * step_real * step_imag;
-        step_real = squared;
-      }
-    } else {
-      for (std::size_t k = 0; k < subcarriers; ++k) {
-        scratch.line_turns[index_of(k)] = -outputs.path[scratch.kept[m]] * net_.delays[k];
-      }
-      kernels().unit_phasors(scratch.line_turns.data(), subcarriers, scratch.line_cosine.data(), scratch.line_sine.data());
-    }
-    for (std::size_t block = 0; block < table.blocks(); ++block) {
-      float *first = table.lanes(block, m), *second = table.lanes(block, kept + m);
-      if (net_.subcarriers.equal) {
-        const auto lr = static_cast<float>(lead_real), li = static_cast<float>(lead_imag);
-        for (std::size_t b = 0; b < half; ++b) {
-          const float r = real[b] * lr - imag[b] * li, i = real[b] * li + imag[b] * lr;
-          first[2 * b] = r, first[2 * b + 1] = i;
-          second[2 * b] = -i, second[2 * b + 1] = r;
-        }
-        const double next = lead_real * step_real - lead_imag * step_imag;
-        lead_imag = lead_real * step_imag + lead_imag * step_real;
-        lead_real = next;
-      } else {
-        for (std::size_t b = 0; b < std::min(half, subcarriers - block * half); ++b) {
-          const auto r = static_cast<float>(scratch.line_cosine[index_of(block * half + b)]);
-          const auto i = static_cast<float>(scratch.line_sine[index_of(block * half + b)]);
-          first[2 * b] = r, first[2 * b + 1] = i;
-          second[2 * b] = -i, second[2 * b + 1] = r;
-        }
-      }
     }
   }
 }

@@ -66,7 +66,8 @@ Mlp<double> read_network(TensorReader& tensors, const NetworkShape& shape, std::
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const bool last = layer + 1 == layers;
     const std::string prefix = shape.name + "." + std::to_string(layer);
-    const auto& weight = tensors.take(prefix + ".weight", Dtype::f32, {last ? shape.outputs : TensorReader::any, width});
+    const auto& weight =
+        tensors.take(prefix + ".weight", Dtype::f32, {last ? shape.outputs : TensorReader::any, width});
     const std::size_t outputs = weight.extent(0);
     const auto& bias = tensors.take(prefix + ".bias", Dtype::f32, {outputs});
     if (last) {
