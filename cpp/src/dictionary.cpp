@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wavefix/dictionary.hpp"
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,16 +8,13 @@
 #include <utility>
 
 #include "channel_math.hpp"
+#include "packed_matrix.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
 namespace {
 
-using RowMajorMatrix = Eigen::Matrix<cfloat, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using ConstMap = Eigen::Map<const RowMajorMatrix>;
-
-constexpr std::size_t query_chunk = 256;
-constexpr std::size_t entry_block = 64;
+constexpr std::size_t block_rows = packed_block_rows<float>;
 
 /// An entry that may be among the k nearest, with a lower bound of its cost.
 struct Candidate {
@@ -107,22 +103,93 @@ void Grid::position(std::size_t index, double* xyz) const {
   }
 }
 
-/// Where entries come from: stored channels if `model` is empty, the model on the grid otherwise.
+namespace {
+
+/// Queries as columns of real numbers: re and im interleaved, whose product with an entry is Re<entry, query>; for (5)
+/// each is followed by -j times itself, whose product is Im<entry, query>.
+class QueryColumns {
+ public:
+  QueryColumns(View<const cfloat, 3> queries, Similarity similarity)
+      : per_query(similarity == Similarity::phase_sensitive ? 1 : 2),
+        count(queries.shape[0] * per_query),
+        depth(2 * queries.stride()),
+        stride(depth + lane_padding),  // not a power of two: columns would compete for one cache set
+        values_(count * stride) {
+    for (std::size_t query = 0; query < queries.shape[0]; ++query) {
+      const cfloat* const source = queries.row(query);
+      float* const plain = values_.data() + query * per_query * stride;
+      for (std::size_t i = 0; i < queries.stride(); ++i) {
+        plain[2 * i] = source[i].real();
+        plain[2 * i + 1] = source[i].imag();
+        if (per_query == 2) {
+          plain[stride + 2 * i] = source[i].imag();
+          plain[stride + 2 * i + 1] = -source[i].real();
+        }
+      }
+    }
+  }
+
+  /// products[column * out_stride + row] for the block_rows entries of one packed block.
+  void multiply(const float* block, std::size_t rows, float* products, std::size_t out_stride) const {
+    kernels().multiply_float(
+        {block, rows, depth, depth, 0, values_.data(), count, stride, products, out_stride});
+  }
+
+  const std::size_t per_query, count, depth, stride;
+
+ private:
+  std::vector<float> values_;
+};
+
+/// Channels to a packed block: [depth][block_rows], missing rows zero.
+void pack_row(const cfloat* channel, std::size_t size, std::size_t row, float* block) {
+  for (std::size_t i = 0; i < size; ++i) {
+    block[2 * i * block_rows + row] = channel[i].real();
+    block[(2 * i + 1) * block_rows + row] = channel[i].imag();
+  }
+}
+
+void unpack_row(const float* block, std::size_t size, std::size_t row, cfloat* channel) {
+  for (std::size_t i = 0; i < size; ++i) {
+    channel[i] = {block[2 * i * block_rows + row], block[(2 * i + 1) * block_rows + row]};
+  }
+}
+
+/// Scratch of one thread for generated entries.
+struct Generator {
+  std::unique_ptr<ChannelModel::Workspace> workspace;
+  std::vector<cfloat> channel;
+  Buffer<float> block;
+};
+
+}  // namespace
+
+/// Where entries come from: packed channels if `model` is empty, the model on the grid otherwise.
 struct Dictionary::Entries {
   std::size_t count = 0, n_antennas = 0, n_subcarriers = 0;
   std::vector<double> positions;  // stored: [count, 3]
-  std::vector<cfloat> channels;   // stored: [count, n_antennas, n_subcarriers]
+  Buffer<float> packed;           // stored: blocks of [2 n_antennas n_subcarriers][block_rows]
   std::vector<double> energies;   // stored: [count]
   std::unique_ptr<const ChannelModel> model;
   Grid grid;
   std::size_t memory_limit = default_memory_limit;
 
   std::size_t channel_size() const { return n_antennas * n_subcarriers; }
+  std::size_t block_size() const { return 2 * channel_size() * block_rows; }
+  std::size_t blocks() const { return (count + block_rows - 1) / block_rows; }
+  const float* block(std::size_t index) const {
+    return packed.data() + static_cast<std::ptrdiff_t>(index * block_size());
+  }
 
-  std::size_t tile_rows(std::size_t n_queries) const {
-    const std::size_t columns = std::clamp<std::size_t>(n_queries, 1, query_chunk);
-    const std::size_t row = sizeof(cfloat) * (columns + (model ? channel_size() : 0));
-    return std::clamp<std::size_t>(memory_limit / row, 1, count);
+  /// Queries whose columns take at most half of the limit.
+  std::size_t query_chunk() const {
+    return std::max<std::size_t>(memory_limit / 2 / (sizeof(float) * 2 * (2 * channel_size() + lane_padding)), 1);
+  }
+
+  /// Blocks whose products with `columns` query columns fit the limit.
+  std::size_t tile_blocks(std::size_t columns) const {
+    const std::size_t bytes = sizeof(float) * block_rows * std::max<std::size_t>(columns, 1);
+    return std::clamp<std::size_t>(memory_limit / 2 / bytes, 1, blocks());
   }
 
   void position(std::size_t index, double* xyz) const {
@@ -133,24 +200,42 @@ struct Dictionary::Entries {
     }
   }
 
-  /// Entries [begin, begin + rows), in `buffer` where they are generated.
-  const cfloat* tile(std::size_t begin, std::size_t rows, std::vector<cfloat>& buffer, std::vector<double>& tile_energies,
-                     const Execution& execution) const {
+  std::vector<Generator> generators(int workers) const {
+    std::vector<Generator> made(static_cast<std::size_t>(workers));
+    for (Generator& generator : made) {
+      generator.channel.resize(channel_size());
+      if (!model) continue;
+      generator.workspace = model->make_workspace();
+      generator.block.setZero(static_cast<Eigen::Index>(block_size()));
+    }
+    return made;
+  }
+
+  /// The channel of one entry, in the generator's scratch.
+  const cfloat* entry(std::size_t index, Generator& generator) const {
+    if (model) {
+      double xyz[3];
+      grid.position(index, xyz);
+      model->synthesize_one(xyz, generator.channel.data(), nullptr, *generator.workspace);
+    } else {
+      unpack_row(block(index / block_rows), channel_size(), index % block_rows, generator.channel.data());
+    }
+    return generator.channel.data();
+  }
+
+  /// One packed block with the energies of its entries.
+  const float* prepare_block(std::size_t index, Generator& generator, double* block_energies) const {
+    const std::size_t first = index * block_rows, rows = std::min(block_rows, count - first);
     if (!model) {
-      tile_energies.assign(energies.begin() + static_cast<std::ptrdiff_t>(begin),
-                           energies.begin() + static_cast<std::ptrdiff_t>(begin + rows));
-      return channels.data() + begin * channel_size();
+      std::copy_n(energies.data() + first, rows, block_energies);
+      return block(index);
     }
-    std::vector<double> tile_positions(3 * rows);
-    for (std::size_t row = 0; row < rows; ++row) grid.position(begin + row, tile_positions.data() + 3 * row);
-    buffer.resize(rows * channel_size());
-    model->synthesize(View<const double, 2>(tile_positions.data(), {rows, 3}),
-                      View<cfloat, 3>(buffer.data(), {rows, n_antennas, n_subcarriers}), execution);
-    tile_energies.resize(rows);
     for (std::size_t row = 0; row < rows; ++row) {
-      tile_energies[row] = detail::energy(buffer.data() + row * channel_size(), channel_size());
+      const cfloat* const channel = entry(first + row, generator);
+      pack_row(channel, channel_size(), row, generator.block.data());
+      block_energies[row] = detail::energy(channel, channel_size());
     }
-    return buffer.data();
+    return generator.block.data();
   }
 
   std::vector<Shortlist> scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
@@ -174,11 +259,13 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
   entries->n_antennas = channels.shape[1];
   entries->n_subcarriers = channels.shape[2];
   entries->positions.assign(positions.data, positions.data + positions.size());
-  entries->channels.assign(channels.data, channels.data + channels.size());
   entries->energies.resize(entries->count);
+  entries->packed.setZero(static_cast<Eigen::Index>(entries->blocks() * entries->block_size()));
   for (std::size_t row = 0; row < entries->count; ++row) {
     entries->energies[row] = detail::energy(channels.row(row), channels.stride());
     if (!std::isfinite(entries->energies[row])) throw DataError("channels: all values must be finite");
+    pack_row(channels.row(row), channels.stride(), row % block_rows,
+             entries->packed.data() + static_cast<std::ptrdiff_t>(row / block_rows * entries->block_size()));
   }
   return Dictionary(std::move(entries));
 }
@@ -199,11 +286,15 @@ std::size_t Dictionary::n_antennas() const { return entries_->n_antennas; }
 std::size_t Dictionary::n_subcarriers() const { return entries_->n_subcarriers; }
 std::size_t Dictionary::bytes() const {
   return sizeof(double) * (entries_->positions.size() + entries_->energies.size()) +
-         sizeof(cfloat) * entries_->channels.size() + (entries_->model ? entries_->model->bytes() : 0);
+         sizeof(float) * static_cast<std::size_t>(entries_->packed.size()) +
+         (entries_->model ? entries_->model->bytes() : 0);
 }
 std::size_t Dictionary::search_bytes(std::size_t n_queries) const {
-  const std::size_t columns = std::min(n_queries, query_chunk) + (entries_->model ? entries_->channel_size() : 0);
-  return entries_->tile_rows(n_queries) * columns * sizeof(cfloat);
+  const std::size_t columns = 2 * std::min(n_queries, entries_->query_chunk());  // (5) takes two each
+  const std::size_t workers = static_cast<std::size_t>(thread_count(entries_->blocks(), 0));
+  return sizeof(float) * (entries_->tile_blocks(columns) * block_rows * columns +
+                          columns * (2 * entries_->channel_size() + lane_padding) +
+                          (entries_->model ? workers * entries_->block_size() : 0));
 }
 void Dictionary::position(std::size_t index, double* xyz) const {
   if (index >= size()) throw_shape("index", "less than " + std::to_string(size()), std::to_string(index));
@@ -229,21 +320,6 @@ void validate_search(View<const cfloat, 3> queries, const Dictionary& dictionary
   }
 }
 
-/// correlations [rows, n] = <entry, query> in float32, blocks of entries in parallel.
-void correlate(const cfloat* tile, std::size_t rows, View<const cfloat, 3> queries, std::size_t first, std::size_t n,
-               std::vector<cfloat>& correlations, const Execution& execution) {
-  const auto columns = static_cast<Eigen::Index>(n), size = static_cast<Eigen::Index>(queries.stride());
-  correlations.resize(rows * n);
-  const ConstMap query_matrix(queries.row(first), columns, size);
-  parallel_for((rows + entry_block - 1) / entry_block, execution, [&](std::size_t block, int) {
-    const std::size_t begin = block * entry_block;
-    const auto count = static_cast<Eigen::Index>(std::min(entry_block, rows - begin));
-    const ConstMap entry_matrix(tile + begin * queries.stride(), count, size);
-    Eigen::Map<RowMajorMatrix> out(correlations.data() + begin * n, count, columns);
-    out.noalias() = entry_matrix.conjugate() * query_matrix.transpose();
-  });
-}
-
 }  // namespace
 
 /// The float32 pass: every entry that its error bound cannot exclude stays on the shortlist of its query.
@@ -258,28 +334,31 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
   }
   // A float32 inner product of `size` complex entries errs by at most (2 size + 4) 2^-24 ||a|| ||b|| in each part.
   const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * std::ldexp(1.0, -24);
-  std::vector<cfloat> buffer, correlations;
-  std::vector<double> tile_energies;
-  const std::size_t step = tile_rows(n);
-  for (std::size_t begin = 0; n > 0 && begin < count; begin += step) {
-    const std::size_t rows = std::min(step, count - begin);
-    const cfloat* const entries = tile(begin, rows, buffer, tile_energies, execution);
-    for (std::size_t first = 0; first < n; first += query_chunk) {
-      const std::size_t columns = std::min(query_chunk, n - first);
-      correlate(entries, rows, queries, first, columns, correlations, execution);
-      parallel_for(columns, execution, [&](std::size_t column, int) {
-        Shortlist& shortlist = shortlists[first + column];
-        if (!shortlist.valid) return;
-        for (std::size_t row = 0; row < rows; ++row) {
-          const cdouble inner(correlations[row * columns + column]);
-          const bool squared = similarity == Similarity::phase_sensitive;
-          const double scale = squared ? 2.0 * std::sqrt(tile_energies[row]) * shortlist.norm : 1.0;
-          shortlist.consider(k, cost_of(similarity, inner, tile_energies[row], shortlist.norm), rounding * scale,
-                             begin + row);
-        }
-        shortlist.prune(k);
-      });
-    }
+  const QueryColumns columns(queries, similarity);
+  const std::size_t step = tile_blocks(columns.count), tile_rows = step * block_rows;
+  std::vector<float> products(columns.count * tile_rows);  // [column][row of the tile]
+  std::vector<double> tile_energies(tile_rows);
+  std::vector<Generator> scratch = generators(thread_count(step, execution.threads));
+  for (std::size_t first = 0; first < blocks(); first += step) {
+    parallel_for(std::min(step, blocks() - first), execution, [&](std::size_t index, int worker) {
+      const float* const ready = prepare_block(first + index, scratch[static_cast<std::size_t>(worker)],
+                                               tile_energies.data() + index * block_rows);
+      columns.multiply(ready, block_rows, products.data() + index * block_rows, tile_rows);
+    });
+    const std::size_t begin = first * block_rows, rows = std::min(tile_rows, count - begin);
+    parallel_for(n, execution, [&](std::size_t query, int) {
+      Shortlist& shortlist = shortlists[query];
+      if (!shortlist.valid) return;
+      const float* const real = products.data() + query * columns.per_query * tile_rows;
+      const float* const imag = columns.per_query == 2 ? real + tile_rows : real;
+      for (std::size_t row = 0; row < rows; ++row) {
+        const bool squared = similarity == Similarity::phase_sensitive;
+        const double scale = squared ? 2.0 * std::sqrt(tile_energies[row]) * shortlist.norm : 1.0;
+        const double cost = cost_of(similarity, {real[row], imag[row]}, tile_energies[row], shortlist.norm);
+        shortlist.consider(k, cost, rounding * scale, begin + row);
+      }
+      shortlist.prune(k);
+    });
   }
   return shortlists;
 }
@@ -289,25 +368,15 @@ void Dictionary::Entries::rank(View<const cfloat, 3> queries, const std::vector<
                                Similarity similarity, View<std::int64_t, 2> indices, View<double, 2> distances,
                                const Execution& execution) const {
   const std::size_t n = queries.shape[0], k = indices.shape[1], size = channel_size();
-  const auto workers = static_cast<std::size_t>(thread_count(n, execution.threads));
-  std::vector<std::unique_ptr<ChannelModel::Workspace>> workspaces;
-  for (std::size_t worker = 0; model && worker < workers; ++worker) workspaces.push_back(model->make_workspace());
-  std::vector<std::vector<cfloat>> generated(workers, std::vector<cfloat>(model ? size : 0));
-  parallel_for(n, execution, [&](std::size_t query, int worker_number) {
-    const auto worker = static_cast<std::size_t>(worker_number);
+  std::vector<Generator> scratch = generators(thread_count(n, execution.threads));
+  parallel_for(n, execution, [&](std::size_t query, int worker) {
     std::fill_n(indices.row(query), k, std::int64_t{-1});
     std::fill_n(distances.row(query), k, std::numeric_limits<double>::quiet_NaN());
     if (!shortlists[query].valid) return;
     std::vector<std::pair<double, std::size_t>> ranked;
     for (const Candidate& candidate : shortlists[query].candidates) {
-      const cfloat* entry = channels.data() + candidate.index * size;
-      if (model) {
-        double xyz[3];
-        grid.position(candidate.index, xyz);
-        model->synthesize_one(xyz, generated[worker].data(), nullptr, *workspaces[worker]);
-        entry = generated[worker].data();
-      }
-      ranked.emplace_back(exact_distance(similarity, queries.row(query), entry, size), candidate.index);
+      const cfloat* const channel = entry(candidate.index, scratch[static_cast<std::size_t>(worker)]);
+      ranked.emplace_back(exact_distance(similarity, queries.row(query), channel, size), candidate.index);
     }
     std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(k), ranked.end());
     for (std::size_t place = 0; place < k; ++place) {
@@ -320,8 +389,15 @@ void Dictionary::Entries::rank(View<const cfloat, 3> queries, const std::vector<
 void Dictionary::search(View<const cfloat, 3> queries, Similarity similarity, View<std::int64_t, 2> indices,
                         View<double, 2> distances, const Execution& execution) const {
   validate_search(queries, *this, indices, distances);
-  const auto shortlists = entries_->scan(queries, similarity, indices.shape[1], execution);
-  entries_->rank(queries, shortlists, similarity, indices, distances, execution);
+  const std::size_t n = queries.shape[0], k = indices.shape[1];
+  const std::size_t chunk = entries_->query_chunk();
+  for (std::size_t first = 0; first < n; first += chunk) {
+    const std::size_t rows = std::min(chunk, n - first);
+    const View<const cfloat, 3> part(queries.row(first), {rows, queries.shape[1], queries.shape[2]});
+    const auto shortlists = entries_->scan(part, similarity, k, execution);
+    entries_->rank(part, shortlists, similarity, View<std::int64_t, 2>(indices.row(first), {rows, k}),
+                   View<double, 2>(distances.row(first), {rows, k}), execution);
+  }
 }
 
 }  // namespace wavefix

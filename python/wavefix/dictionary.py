@@ -38,7 +38,7 @@ class Dictionary:
     def from_model(cls, model: ChannelModel, spacing: float, memory_limit: int = 64 << 20) -> Dictionary:
         """The channels of ``model`` on a grid of ``spacing`` meters over its region.
 
-        ``memory_limit`` bounds the bytes of one tile of generated channels with its correlations.
+        ``memory_limit`` bounds the bytes that a search holds of queries and correlations.
 
         Raises:
             ShapeError: ``spacing`` is not positive, or gives more than 2^40 points.

@@ -41,7 +41,7 @@ class WAVEFIX_API Dictionary {
 
   /// Copies `channels` [n, n_antennas, n_subcarriers] at `positions` [n, 3]; all values finite.
   static Dictionary from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels);
-  /// `memory_limit` bounds the bytes of one tile with its correlations, however large the grid is.
+  /// `memory_limit` bounds what a search holds of queries and correlations, however large grid and batch are.
   static Dictionary from_model(const ChannelModel& model, const Grid& grid,
                                std::size_t memory_limit = default_memory_limit);
 

@@ -37,7 +37,7 @@ struct LocalizerOptions {
   double max_residual = 0.5;          ///< Above this share of unexplained energy a fix is poor_fit.
   double ambiguity_threshold = 0.9;   ///< Above this cost ratio of best to runner-up a fix is ambiguous.
   double region_margin = 1.0;         ///< How far outside the region a fix may be, wavelengths.
-  std::size_t memory_limit = Dictionary::default_memory_limit;  ///< Bytes for generated dictionary tiles.
+  std::size_t memory_limit = Dictionary::default_memory_limit;  ///< Bytes of the search, see Dictionary.
   RefineOptions refine;               ///< (c), (e)
 };
 
