@@ -99,7 +99,6 @@ def error_cdf(axes: Any, evaluation: Evaluation) -> None:
         axes.axvline(centimeters, color="#b8b8b8", linewidth=0.9)
     axes.set_xlabel("position error in cm")
     axes.set_ylabel("share of fixes in %")
-    axes.set_title("error distribution", fontsize=9)
     top = axes.secondary_xaxis("top", functions=(lambda x: x / centimeters, lambda x: x * centimeters))
     top.set_xlabel("position error in wavelengths")
     _legend(axes)
@@ -117,7 +116,8 @@ def scene_map(
     for points in wall_outlines(scene):
         axes.plot(points[:, 0], points[:, 1], color=_WALL, linewidth=1.6, solid_capstyle="round")
     if train_data is not None and train_data.positions is not None:
-        axes.scatter(*train_data.positions[:, :2].T, s=1.5, color=_TRAIN, linewidths=0, label="training positions")
+        axes.scatter(*train_data.positions[:, :2].T, s=1.5, color=_TRAIN, linewidths=0)
+        axes.scatter([], [], s=14, color=_TRAIN, linewidths=0, label="training positions")  # visible in the legend
     corners = region_outline(model)
     if corners is not None:
         axes.plot(corners[:, 0], corners[:, 1], color=_TRUE, linewidth=1.2, label="search region")
