@@ -16,7 +16,7 @@ function(wavefix_compile_options target)
     endif()
     if(WAVEFIX_SANITIZE)
       target_compile_options(${target} PRIVATE -fsanitize=${WAVEFIX_SANITIZE}
-                             -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+                             -fno-sanitize-recover=all -fno-omit-frame-pointer)
       target_link_options(${target} PUBLIC -fsanitize=${WAVEFIX_SANITIZE})
     endif()
   endif()
