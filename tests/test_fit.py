@@ -236,9 +236,9 @@ def test_planar_array_fits():
         replaced(d, antenna_positions=array, channels=spherical_channels(d.positions, array, rotations()))
         for d in (data, test)
     ]
-    network, _ = fitting.fit_planar(made[0], **{**QUICK, "epochs": 4})
+    network, _ = fitting.fit_planar(made[0], **{**QUICK, "max_sources": 12, "epochs": 4})
     scale = fitting.prepare(made[0], 0.1, 0, "cpu").scale
-    assert nmse_db(predicted(network, test.positions) * scale, made[1].channels) < -15
+    assert nmse_db(predicted(network, test.positions) * scale, made[1].channels) < -25
 
 
 def test_path_derivatives_agree_with_differences():

@@ -49,11 +49,11 @@ def fit_planar(
     validation_fraction: float = 0.1,
     progress: bool | None = None,
     max_sources: int = 32,
-    max_atoms: int = 96,
-    epochs: int = 120,
+    max_atoms: int = 256,
+    epochs: int = 60,
     batch_size: int = 64,
     learning_rate: float = 3e-4,
-    patience: int = 30,
+    patience: int = 15,
     hidden: tuple[int, ...] = (256,),
 ) -> tuple[PlanarNetwork, bytes]:
     """The trained network and its model file."""
@@ -86,6 +86,7 @@ def fit_planar(
         record.seconds = record.start_seconds = time.monotonic() - began
     task = planar_task(network, prepared, learning_rate, identity)
     record = train(task, schedule, record=record, state=state, checkpoint=checkpoint, progress=progress, label="fit")
+    network.fold()
     return network, network.to_bytes(record.best_nmse, prepared.scale, _training_json(record, seed, network, prepared))
 
 

@@ -21,12 +21,15 @@ FORMAT_VERSION = "1"
 class Mlp(nn.Module):
     """Linear layers with SiLU between them; complex ones apply it to the real and the imaginary part."""
 
+    mix: Tensor
+
     def __init__(self, sizes: list[int], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.weights = nn.ParameterList(
             nn.Parameter(torch.zeros(b, a, dtype=dtype)) for a, b in itertools.pairwise(sizes)
         )
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b, dtype=dtype)) for b in sizes[1:])
+        self.register_buffer("mix", torch.eye(sizes[-2], dtype=dtype))
 
     def features(self, inputs: Tensor) -> Tensor:
         """The last hidden layer's output."""
@@ -36,8 +39,23 @@ class Mlp(nn.Module):
         return value
 
     def forward(self, inputs: Tensor) -> Tensor:
-        out: Tensor = self.features(inputs) @ self.weights[-1].mT + self.biases[-1]
+        out: Tensor = self.features(inputs) @ self.mix @ self.weights[-1].mT + self.biases[-1]
         return out
+
+    def whiten(self, inputs: Tensor, floor: float) -> None:
+        """Let the last layer act on decorrelated features: nearly collinear ones make gradient descent crawl."""
+        with torch.no_grad():
+            wide = torch.complex128 if self.mix.is_complex() else torch.float64
+            features = self.features(inputs).to(wide)
+            values, vectors = torch.linalg.eigh(features.mH @ features / len(features))
+            self.mix.copy_(vectors * (values.clamp(min=0) + floor * values.max()).rsqrt())
+
+    def fold(self) -> None:
+        """Move the decorrelation into the last layer's weights, which is how the model file wants them."""
+        with torch.no_grad():
+            wide = torch.complex128 if self.mix.is_complex() else torch.float64
+            self.weights[-1].copy_(self.weights[-1].to(wide) @ self.mix.to(wide).mT)
+            self.mix.copy_(torch.eye(len(self.mix), dtype=self.mix.dtype))
 
     def randomize(self, generator: torch.Generator, bandwidth: float) -> None:
         """Hidden layers that bend about ``bandwidth`` times across the zone; the last layer stays zero."""
@@ -137,6 +155,11 @@ class PlanarNetwork(nn.Module):
         steering = torch.complex(torch.cos(over_antennas), torch.sin(over_antennas)) * weights[:, None, :]
         channels: Tensor = steering @ torch.complex(torch.cos(over_tones), -torch.sin(over_tones))
         return channels
+
+    def fold(self) -> None:
+        """Make the layers what the model file holds."""
+        for mlp in (self.delay, self.antenna, self.weight):
+            mlp.fold()
 
     @torch.no_grad()
     def predict(self, y: Tensor, batch: int = 256) -> Tensor:

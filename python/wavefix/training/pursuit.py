@@ -12,6 +12,8 @@ from torch import Tensor
 from wavefix.training.paths import Grid, Paths, antenna_lengths, waves
 from wavefix.training.sources import Hats, Samples, Search, Sources, chunks, residual
 
+_ENOUGH = 1000  # locations in the Gauss-Newton steps; the gains and the search see all
+
 
 @dataclass
 class System:
@@ -142,7 +144,7 @@ def find(
     held_out: Samples,
     pitch: float,
     max_sources: int,
-    a_round: int = 4,
+    a_round: int = 6,
     ridge: float = 1e-2,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[int, float], None] = lambda count, nmse: None,
@@ -153,8 +155,8 @@ def find(
     values = hats.values(samples.y)
     cells = values.argmax(1)
     search = Search(samples.grid, samples.y.shape[1], pitch)
-    weight = float(samples.channels[0].numel())
-    ridge = ridge * weight
+    ridge = ridge * float(samples.channels[0].numel())
+    shuffle = torch.Generator().manual_seed(0)
     rest = samples.channels
     best: Sources | None = None
     best_nmse, misses = 1.0, 0
@@ -162,11 +164,19 @@ def find(
     while not stop():
         found = _candidates(search, rest, samples.y, cells)
         count = 0 if current is None else len(current.paths)
-        chosen = _choose(found, rest, samples, cells, min(a_round, max_sources - count), ridge)
+        if len(samples.y) > 1.5 * _ENOUGH:
+            some = torch.randperm(len(values), generator=shuffle)[:_ENOUGH]
+        else:
+            some = torch.arange(len(values))
+        thin = samples[some]
+        chosen = _choose(found, rest[some], thin, cells[some], min(a_round, max_sources - count), ridge)
         paths = chosen if current is None else Paths.cat([current.paths, chosen])
-        flat = assemble(paths, None, values, samples).solve_gains(ridge)
+        share = len(thin.y) / len(samples.y)
+        flat = assemble(paths, None, hats.values(thin.y), thin).solve_gains(ridge * share)
         current = Sources(paths, flat.reshape(len(paths), -1), hats)
-        current = refine(current, samples, 2, ridge)
+        current = refine(current, thin, 2, ridge * share)
+        flat = assemble(current.paths, None, values, samples).solve_gains(ridge)
+        current = Sources(current.paths, flat.reshape(len(paths), -1), hats)
         rest = residual(current, samples)
         nmse = float(residual(current, held_out).abs().square().sum() / held_out.channels.abs().square().sum())
         report(len(current.paths), nmse)
@@ -205,7 +215,7 @@ def _choose(found: Paths, rest: Tensor, samples: Samples, cells: Tensor, count: 
         total = score.sum(0)
         total[picked] = 0
         top = int(total.argmax())
-        if picked and float(total[top]) < 0.2 * first:
+        if picked and float(total[top]) < 0.05 * first:
             break
         first = first or float(total[top])
         picked.append(top)

@@ -17,6 +17,7 @@ from wavefix.training.paths import Grid, Paths, antenna_lengths, turn, waves
 
 _CHUNK = 24_000_000  # complex numbers alive at a time
 _AZIMUTHS = 8
+_LISTENERS = 40  # locations of a cell whose power over beams and delays is summed
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Samples:
     y: Tensor
     channels: Tensor
     grid: Grid
+
+    def __getitem__(self, rows: Tensor) -> Samples:
+        return Samples(self.y[rows], self.channels[rows], self.grid)
 
 
 class Hats:
@@ -111,8 +115,9 @@ class Search:
 
     def strongest(self, rest: Tensor, y: Tensor) -> Paths:
         """The path with most power in ``rest [n, A, K]`` of one cell, ``y`` about the cell's middle."""
-        beamed = torch.einsum("qa,nak->nqk", self.beams, rest)
-        power = (beamed @ self.delays.T).abs().square().sum(0)
+        some = rest[:: max(1, len(rest) // _LISTENERS)]
+        beamed = torch.einsum("qa,nak->nqk", self.beams, some)
+        power = torch.view_as_real(beamed @ self.delays.T).square().sum(0).sum(-1)
         best = int(power.argmax())
         beam, delay = divmod(best, len(self.lengths))
         tone = torch.einsum("nak,k->na", rest, self.delays[delay])
@@ -147,6 +152,8 @@ class Search:
         around = _perpendicular(direction)
         tilt = slope[:, None] * direction
         path = Paths(torch.tensor([distance], dtype=y.dtype, device=y.device), direction[None], slope[None], tilt[None])
+        stride = max(1, len(y) // _LISTENERS)
+        y, tone = y[::stride], tone[::stride]
         length, _ = path.fields(y)
         turned = tone * turn(-k * (length - distance))
         for q in range(r):

@@ -22,6 +22,7 @@ from wavefix.training.planar import Geometry, Mlp, PlanarNetwork, Widths
 from wavefix.training.sources import Sources
 
 _PHASE_LIMIT = 8.0  # radians of phase left to the weight network across one window
+_WHITENING = 1e-4
 _NEGLIGIBLE = 1e-5  # of the total power: an atom that explains less is not worth its time
 
 
@@ -203,7 +204,7 @@ def build(
     # About the origin instead of the middle: the file's location phase is exp(-j k u.(x - origin)).
     weights = weights * turn(-(torch.tensor(geometry.region.middle, device=y.device) @ network.waves.mT))
     scaled = (points / network.half_extent).to(torch.float32)
-    for mlp, bandwidth in ((network.delay, 1.0), (network.antenna, 1.0), (network.weight, 3.0)):
+    for mlp, bandwidth in ((network.delay, 1.0), (network.antenna, 1.0), (network.weight, 4.0)):
         mlp.randomize(generator, bandwidth)
     _fit_last(network.delay, scaled, lengths, 1e-7)
     _fit_last(network.antenna, scaled, slopes.flatten(1), 1e-7)
@@ -227,8 +228,9 @@ def invert_weights(weights: Tensor) -> Tensor:
 
 def _fit_last(mlp: Mlp, scaled: Tensor, values: Tensor, ridge: float) -> None:
     """Ridge regression of the last layer, in double precision."""
+    mlp.whiten(scaled, _WHITENING)
     with torch.no_grad():
-        features = mlp.features(scaled)
+        features = mlp.features(scaled) @ mlp.mix
         dtype = torch.complex128 if features.is_complex() else torch.float64
         features = torch.cat([features, torch.ones(len(features), 1, device=features.device)], 1).to(dtype)
         gram = features.mH @ features
