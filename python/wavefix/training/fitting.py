@@ -25,6 +25,7 @@ from wavefix.training.pursuit import find
 from wavefix.training.sources import Samples, Sources, cell_pitch
 
 KINDS = ("planar", "mlp", "rff")
+_BANDWIDTHS = (4.0, 10.0, 20.0)
 _DEFAULT_TIME = 1200.0
 _START_SHARE = 0.4  # of the time limit that the search for sources may take
 
@@ -80,14 +81,25 @@ def fit_planar(
     else:
         atoms = min(max_atoms, max(4, len(prepared.training.y) // 4))
         sources = _sources(prepared, max_sources, began + _START_SHARE * limit, progress)
-        network = start.build(
-            sources, prepared.training.y, prepared.training.grid, prepared.geometry, widths, atoms, seed
-        )
+        network = _best_start(prepared, sources, widths, atoms, seed)
         record.seconds = record.start_seconds = time.monotonic() - began
     task = planar_task(network, prepared, learning_rate, identity)
     record = train(task, schedule, record=record, state=state, checkpoint=checkpoint, progress=progress, label="fit")
     network.fold()
     return network, network.to_bytes(record.best_nmse, prepared.scale, _training_json(record, seed, network, prepared))
+
+
+def _best_start(prepared: Prepared, sources: Sources, widths: Widths, atoms: int, seed: int) -> PlanarNetwork:
+    """The start whose weight network bends as the zone needs: far sources little, near ones much."""
+    best: tuple[float, PlanarNetwork] | None = None
+    samples = prepared.training
+    for bandwidth in _BANDWIDTHS:
+        network = start.build(sources, samples.y, samples.grid, prepared.geometry, widths, atoms, seed, bandwidth)
+        error = nmse(network, prepared.held_out, prepared.middle)
+        if best is None or error < 0.95 * best[0]:
+            best = error, network
+    assert best is not None
+    return best[1]
 
 
 def _sources(prepared: Prepared, most: int, deadline: float, progress: bool | None) -> Sources:

@@ -21,7 +21,7 @@ from wavefix.training.paths import Grid, antenna_lengths, turn
 from wavefix.training.planar import Geometry, Mlp, PlanarNetwork, Widths
 from wavefix.training.sources import Sources
 
-_PHASE_LIMIT = 8.0  # radians of phase left to the weight network across one window
+_PHASE_LIMIT = 20.0  # radians of phase left to the weight network across one window
 _WHITENING = 1e-4
 _NEGLIGIBLE = 1e-5  # of the total power: an atom that explains less is not worth its time
 
@@ -69,7 +69,7 @@ def offset_candidates(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _steps(rank: int) -> tuple[int, ...]:
-    return (1, -1, 2, -2) if rank == 1 else (1, -1)
+    return (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6) if rank == 1 else (1, -1)
 
 
 def planar_error(sources: Sources, index: int, y: Tensor, grid: Grid) -> Tensor:
@@ -126,7 +126,7 @@ def _ladder(target: Tensor, dictionary: Tensor) -> list[tuple[float, list[int]]]
         rest = target - chosen @ torch.linalg.lstsq(chosen, target[:, None]).solution[:, 0]
         error = float(rest.abs().square().mean())
         ladder.append((error, list(picks)))
-        if len(picks) >= min(10, len(dictionary)) or error < 1e-4:
+        if len(picks) >= min(16, len(dictionary)) or error < 1e-4:
             return ladder
         score = (dictionary.conj() @ rest).abs()
         score[picks] = 0
@@ -192,9 +192,19 @@ def targets(sources: Sources, atoms: Atoms, y: Tensor, grid: Grid) -> tuple[Tens
 
 
 def build(
-    sources: Sources, y: Tensor, grid: Grid, geometry: Geometry, widths: Widths, max_atoms: int, seed: int
+    sources: Sources,
+    y: Tensor,
+    grid: Grid,
+    geometry: Geometry,
+    widths: Widths,
+    max_atoms: int,
+    seed: int,
+    bandwidth: float,
 ) -> PlanarNetwork:
-    """The network whose layers reproduce the sources' fields; ``y`` about the middle of the region."""
+    """The network whose layers reproduce the sources' fields; ``y`` about the middle of the region.
+
+    ``bandwidth`` is that of the weight network's random features.
+    """
     atoms = plan_atoms(sources, y, grid, max_atoms)
     points = torch.cat([y, _lattice(y)])
     lengths, slopes, weights, directions = targets(sources, atoms, points, grid)
@@ -204,8 +214,8 @@ def build(
     # About the origin instead of the middle: the file's location phase is exp(-j k u.(x - origin)).
     weights = weights * turn(-(torch.tensor(geometry.region.middle, device=y.device) @ network.waves.mT))
     scaled = (points / network.half_extent).to(torch.float32)
-    for mlp, bandwidth in ((network.delay, 1.0), (network.antenna, 1.0), (network.weight, 4.0)):
-        mlp.randomize(generator, bandwidth)
+    for mlp, bends in ((network.delay, 1.0), (network.antenna, 1.0), (network.weight, bandwidth)):
+        mlp.randomize(generator, bends)
     _fit_last(network.delay, scaled, lengths, 1e-7)
     _fit_last(network.antenna, scaled, slopes.flatten(1), 1e-7)
     network.scale.fill_(float(weights.abs().max()) * len(full))
