@@ -61,7 +61,8 @@ void bind_channel_model(py::module_& m) {
           "origin", [](const Region& r) { return array_of({r.origin.begin(), r.origin.end()}, 1); }, "[3], meters.")
       .def_property_readonly(
           "basis", [](const Region& r) { return array_of(r.basis, 3); }, "[d, 3], orthonormal rows.")
-      .def_property_readonly("lower", [](const Region& r) { return array_of(r.lower, 1); }, "[d], meters.")
+      .def_property_readonly(
+          "lower", [](const Region& r) { return array_of(r.lower, 1); }, "[d], meters.")
       .def_property_readonly("upper", [](const Region& r) { return array_of(r.upper, 1); }, "[d], meters.");
 
   py::class_<ChannelModel>(m, "ChannelModel", "A trained channel model; wavefix.ChannelModel wraps it.")

@@ -15,8 +15,8 @@ Similarity parse_similarity(const std::string& name) {
 
 py::tuple search(const Dictionary& dictionary, const py::object& queries, const std::string& similarity, std::size_t k,
                  int threads) {
-  const auto query_view = view_of<const cfloat, 3>(
-      queries, "queries", {any_extent, dictionary.n_antennas(), dictionary.n_subcarriers()});
+  const auto query_view =
+      view_of<const cfloat, 3>(queries, "queries", {any_extent, dictionary.n_antennas(), dictionary.n_subcarriers()});
   const Similarity chosen = parse_similarity(similarity);
   const std::array<std::size_t, 2> shape{query_view.shape[0], k};
   auto [indices, index_view] = output_array<std::int64_t, 2>(py::none(), "indices", shape);

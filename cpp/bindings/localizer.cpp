@@ -11,8 +11,7 @@ namespace {
 
 py::tuple locate(const Localizer& localizer, std::size_t n_antennas, std::size_t n_subcarriers,
                  const py::object& channels, const py::object& out, int threads) {
-  const auto channel_view =
-      view_of<const cfloat, 3>(channels, "channels", {any_extent, n_antennas, n_subcarriers});
+  const auto channel_view = view_of<const cfloat, 3>(channels, "channels", {any_extent, n_antennas, n_subcarriers});
   const std::size_t n = channel_view.shape[0];
   const auto given = [&out](const char* name) { return out.is_none() ? py::none() : py::object(out.attr(name)); };
   auto [position, position_view] = output_array<double, 2>(given("position"), "out.position", {n, 3});

@@ -57,8 +57,9 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "C++ core of wavefix.";
   m.attr("__version__") = WAVEFIX_VERSION;
   m.attr("openmp") = wavefix::has_openmp();
-  m.def("max_threads", [] { return wavefix::thread_count(std::numeric_limits<std::size_t>::max(), 0); },
-        "Threads that a large batch runs on by default.");
+  m.def(
+      "max_threads", [] { return wavefix::thread_count(std::numeric_limits<std::size_t>::max(), 0); },
+      "Threads that a large batch runs on by default.");
   wavefix::bindings::bind_errors(m);
   wavefix::bindings::bind_propagation(m);
   wavefix::bindings::bind_channel_model(m);

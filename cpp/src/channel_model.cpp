@@ -186,9 +186,7 @@ std::size_t ChannelModel::n_antennas() const { return implementation_->common.n_
 std::size_t ChannelModel::n_subcarriers() const { return implementation_->common.n_subcarriers(); }
 std::size_t ChannelModel::n_atoms() const { return implementation_->n_atoms(); }
 std::size_t ChannelModel::bytes() const { return implementation_->common.bytes; }
-const std::vector<double>& ChannelModel::antenna_positions() const {
-  return implementation_->common.antenna_positions;
-}
+const std::vector<double>& ChannelModel::antenna_positions() const { return implementation_->common.antenna_positions; }
 const std::vector<double>& ChannelModel::frequencies() const { return implementation_->common.frequencies; }
 double ChannelModel::wavelength() const { return implementation_->common.wavelength; }
 const Region& ChannelModel::region() const { return implementation_->common.region; }

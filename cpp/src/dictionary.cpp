@@ -8,13 +8,11 @@
 #include <utility>
 
 #include "channel_math.hpp"
-#include "packed_matrix.hpp"
+#include "packed_channels.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
 namespace {
-
-constexpr std::size_t block_rows = packed_block_rows<float>;
 
 /// An entry that may be among the k nearest, with a lower bound of its cost.
 struct Candidate {
@@ -64,95 +62,6 @@ double exact_distance(Similarity similarity, const cfloat* query, const cfloat* 
   const double norms = std::sqrt(detail::energy(query, size) * detail::energy(entry, size));
   const double correlation = norms > 0.0 ? std::abs(detail::inner_product(entry, query, size)) / norms : 0.0;
   return std::sqrt(std::max(0.0, 2.0 - 2.0 * correlation));
-}
-
-}  // namespace
-
-Grid Grid::over(const Region& region, double spacing) {
-  if (!(spacing > 0.0) || !std::isfinite(spacing)) {
-    throw_shape("spacing", "a positive number of meters", std::to_string(spacing));
-  }
-  Grid grid;
-  grid.origin = region.origin;
-  grid.basis = region.basis;
-  grid.spacing = spacing;
-  double total = 1.0;
-  for (std::size_t axis = 0; axis < region.dimension(); ++axis) {
-    const double extent = region.upper[axis] - region.lower[axis];
-    const double count = std::floor(extent / spacing + 1e-9) + 1.0;
-    total *= count;
-    if (total > 1099511627776.0) throw_shape("spacing", "a grid of at most 2^40 points", "a finer one");
-    grid.counts.push_back(static_cast<std::size_t>(count));
-    grid.lower.push_back(region.lower[axis] + (extent - (count - 1.0) * spacing) / 2.0);
-  }
-  return grid;
-}
-
-std::size_t Grid::size() const {
-  std::size_t total = 1;
-  for (const std::size_t count : counts) total *= count;
-  return total;
-}
-
-void Grid::position(std::size_t index, double* xyz) const {
-  std::copy(origin.begin(), origin.end(), xyz);
-  for (std::size_t axis = counts.size(); axis-- > 0;) {  // the last axis runs fastest
-    const double y = lower[axis] + spacing * static_cast<double>(index % counts[axis]);
-    index /= counts[axis];
-    for (std::size_t c = 0; c < 3; ++c) xyz[c] += y * basis[3 * axis + c];
-  }
-}
-
-namespace {
-
-/// Queries as columns of real numbers: re and im interleaved, whose product with an entry is Re<entry, query>; for (5)
-/// each is followed by -j times itself, whose product is Im<entry, query>.
-class QueryColumns {
- public:
-  QueryColumns(View<const cfloat, 3> queries, Similarity similarity)
-      : per_query(similarity == Similarity::phase_sensitive ? 1 : 2),
-        count(queries.shape[0] * per_query),
-        depth(2 * queries.stride()),
-        stride(depth + lane_padding),  // not a power of two: columns would compete for one cache set
-        values_(count * stride) {
-    for (std::size_t query = 0; query < queries.shape[0]; ++query) {
-      const cfloat* const source = queries.row(query);
-      float* const plain = values_.data() + query * per_query * stride;
-      for (std::size_t i = 0; i < queries.stride(); ++i) {
-        plain[2 * i] = source[i].real();
-        plain[2 * i + 1] = source[i].imag();
-        if (per_query == 2) {
-          plain[stride + 2 * i] = source[i].imag();
-          plain[stride + 2 * i + 1] = -source[i].real();
-        }
-      }
-    }
-  }
-
-  /// products[column * out_stride + row] for the block_rows entries of one packed block.
-  void multiply(const float* block, std::size_t rows, float* products, std::size_t out_stride) const {
-    kernels().multiply_float(
-        {block, rows, depth, depth, 0, values_.data(), count, stride, products, out_stride});
-  }
-
-  const std::size_t per_query, count, depth, stride;
-
- private:
-  std::vector<float> values_;
-};
-
-/// Channels to a packed block: [depth][block_rows], missing rows zero.
-void pack_row(const cfloat* channel, std::size_t size, std::size_t row, float* block) {
-  for (std::size_t i = 0; i < size; ++i) {
-    block[2 * i * block_rows + row] = channel[i].real();
-    block[(2 * i + 1) * block_rows + row] = channel[i].imag();
-  }
-}
-
-void unpack_row(const float* block, std::size_t size, std::size_t row, cfloat* channel) {
-  for (std::size_t i = 0; i < size; ++i) {
-    channel[i] = {block[2 * i * block_rows + row], block[(2 * i + 1) * block_rows + row]};
-  }
 }
 
 /// Scratch of one thread for generated entries.
@@ -247,7 +156,8 @@ struct Dictionary::Entries {
 Dictionary::Dictionary(std::shared_ptr<const Entries> entries) : entries_(std::move(entries)) {}
 
 Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels) {
-  if (channels.empty()) throw_shape("channels", "at least one location, antenna and subcarrier", shape_text(channels.shape));
+  if (channels.empty())
+    throw_shape("channels", "at least one location, antenna and subcarrier", shape_text(channels.shape));
   if (positions.shape[0] != channels.shape[0] || positions.shape[1] != 3) {
     throw_shape("positions", "shape (" + std::to_string(channels.shape[0]) + ", 3)", shape_text(positions.shape));
   }

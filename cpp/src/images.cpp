@@ -163,8 +163,7 @@ ImageTree grow_images(const std::vector<Facet>& facets, const Vector3& antenna, 
   return tree;
 }
 
-bool find_route(const std::vector<Facet>& facets, const ImageTree& tree, int image, const Vector3& user,
-                Route& route) {
+bool find_route(const std::vector<Facet>& facets, const ImageTree& tree, int image, const Vector3& user, Route& route) {
   const Image* node = &tree.images[static_cast<std::size_t>(image)];
   route.order = node->order;
   route.points[node->order + 1] = user;

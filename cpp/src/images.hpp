@@ -57,8 +57,8 @@ std::vector<Vector3> bounding_corners(View<const double, 2> positions);
 
 /// The virtual sources of one antenna. Sequences whose beam misses the next wall, or all the users, are left out.
 struct ImageTree {
-  std::vector<Image> images;      // images[0] is the antenna
-  std::vector<int> candidates;    // those that may reach a user, parents before children
+  std::vector<Image> images;    // images[0] is the antenna
+  std::vector<int> candidates;  // those that may reach a user, parents before children
 
   std::vector<int> walls_of(int image) const;
 };

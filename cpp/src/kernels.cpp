@@ -10,8 +10,7 @@ std::size_t usable_kernels(const Kernels* list[3]) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     list[count++] = &avx2_kernels;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       list[count++] = &avx512_kernels;
     }
   }
@@ -20,7 +19,7 @@ std::size_t usable_kernels(const Kernels* list[3]) {
 }
 
 const Kernels& kernels() {
-  static const Kernels& best = [] () -> const Kernels& {
+  static const Kernels& best = []() -> const Kernels& {
     const Kernels* list[3];
     return *list[usable_kernels(list) - 1];
   }();

@@ -128,7 +128,8 @@ struct Localizer::Plan {
   }
 
   /// The best of `center` + offsets, by (4).
-  Point best_of(Refiner& refiner, const cfloat* channel, const Point& center, const std::vector<double>& offsets) const {
+  Point best_of(Refiner& refiner, const cfloat* channel, const Point& center,
+                const std::vector<double>& offsets) const {
     const Region& region = model.region();
     const std::size_t dimension = region.dimension();
     Point best = center;
@@ -158,13 +159,13 @@ struct Localizer::Plan {
     best.cost = std::numeric_limits<double>::infinity();
     for (std::size_t rank = 0; rank < starts(); ++rank) {
       Point point = start(entries[rank]);
-      if (steps.local) point = best_of(refiner, channel, point, local);      // (b) local grid
-      const Refinement settled = settle(refiner, channel, point);            // (c) first descent
+      if (steps.local) point = best_of(refiner, channel, point, local);  // (b) local grid
+      const Refinement settled = settle(refiner, channel, point);        // (c) first descent
       if (settled.cost < best.cost) best = settled;
     }
     if (!steps.circles || circles.empty()) return {best, {}};
-    const Point point = best_of(refiner, channel, best.position, circles);   // (d) circles
-    Refinement other = settle(refiner, channel, point);                      // (e) second descent
+    const Point point = best_of(refiner, channel, best.position, circles);  // (d) circles
+    Refinement other = settle(refiner, channel, point);                     // (e) second descent
     if (other.cost < best.cost) std::swap(best, other);
     const bool distinct = distance(best.position, other.position) > 0.25 * model.wavelength();
     return {best, distinct ? std::optional<Refinement>(other) : std::nullopt};
@@ -263,8 +264,8 @@ void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const
       fixes.status.data[row] = static_cast<std::uint8_t>(Status::invalid_input);
       return;
     }
-    const auto [best, runner_up] = plan.locate(refiners[static_cast<std::size_t>(worker)], channels.row(row),
-                                               indices.data() + row * k);
+    const auto [best, runner_up] =
+        plan.locate(refiners[static_cast<std::size_t>(worker)], channels.row(row), indices.data() + row * k);
     plan.write(fixes, row, best, runner_up, energy);
   });
 }

@@ -44,15 +44,13 @@ class PackedMatrix {
 
   T& at(std::size_t row, std::size_t level) { return lanes(row / block_rows, level)[row % block_rows]; }
   /// The block_rows values of one block at one level of the depth.
-  T* lanes(std::size_t block, std::size_t level) {
-    return data_.data() + (block * depth_ + level) * block_rows;
-  }
+  T* lanes(std::size_t block, std::size_t level) { return data_.data() + (block * depth_ + level) * block_rows; }
 
   /// out[c * out_stride + row] = sum over level of (row, level) * columns[c * column_stride + place(level)].
   /// place(level) is level below `split`, and level + gap from there on.
   void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride,
                 std::size_t split, std::size_t gap) const {
-    const PackedProduct<T> product{data_.data(), rows_,         depth_, split,     gap,
+    const PackedProduct<T> product{data_.data(), rows_, depth_,        split, gap,
                                    columns,      count, column_stride, out,   out_stride};
     if constexpr (sizeof(T) == sizeof(float)) {
       kernels().multiply_float(product);

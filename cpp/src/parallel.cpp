@@ -36,8 +36,7 @@ void watch_for_fork() {
 
 void throw_interrupted() { throw Interrupted("interrupted by the caller"); }
 
-void serial_for(std::size_t items, const Execution& execution,
-                const std::function<void(std::size_t, int)>& body) {
+void serial_for(std::size_t items, const Execution& execution, const std::function<void(std::size_t, int)>& body) {
   for (std::size_t index = 0; index < items; ++index) {
     if (execution.interrupt && execution.interrupt()) throw_interrupted();
     body(index, 0);

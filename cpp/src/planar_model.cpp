@@ -126,7 +126,7 @@ void PlanarModel::synthesize_channel(cfloat* channel, Scratch& scratch) const {
   const std::size_t row = 2 * common.n_subcarriers();
   for (std::size_t j = 0; j < antennas; ++j) {
     kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, scratch.kept_w.data(), to, to,
-                    scratch.columns_left.data() + j * 2 * to);
+                              scratch.columns_left.data() + j * 2 * to);
   }
   scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to, reinterpret_cast<float*>(channel),
                                     row, kept, to - kept);
@@ -169,7 +169,7 @@ void PlanarModel::synthesize_jacobian(const Outputs& outputs, cfloat* jacobian, 
         for (std::size_t m = 0; m < 2 * to; ++m) mixed[m] += offset * bent[m];
       }
       kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, mixed, to, to,
-                      scratch.columns_left.data() + j * 2 * to);
+                                scratch.columns_left.data() + j * 2 * to);
     }
     scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to,
                                       reinterpret_cast<float*>(jacobian + axis * entries), 2 * common.n_subcarriers(),
@@ -194,7 +194,7 @@ void PlanarModel::add_delay_terms(const Outputs& outputs, cfloat* jacobian, Scra
     }
     for (std::size_t j = 0; j < antennas; ++j) {
       kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, weights, to, to,
-                      scratch.columns_left.data() + j * 2 * to);
+                                scratch.columns_left.data() + j * 2 * to);
     }
     const float* products = scratch.products.data();
     scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to, scratch.products.data(),

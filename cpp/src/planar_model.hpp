@@ -21,13 +21,13 @@ struct Spacing {
 
 /// What the file says, in the units of evaluation.
 struct PlanarParameters {
-  std::size_t atoms = 0;      // D
-  std::size_t stride = 0;     // padded(D)
-  std::size_t dimension = 0;  // d
-  std::size_t rank = 0;       // r
-  std::vector<double> directions;  // [D, 3], u_i / wavelength, turns a meter
-  std::vector<double> offsets;     // [A, r], b_q . (p_j - p_r) / wavelength, turns
-  std::vector<double> delays;      // [K], (f_k - f_r) / c, turns a meter
+  std::size_t atoms = 0;                     // D
+  std::size_t stride = 0;                    // padded(D)
+  std::size_t dimension = 0;                 // d
+  std::size_t rank = 0;                      // r
+  std::vector<double> directions;            // [D, 3], u_i / wavelength, turns a meter
+  std::vector<double> offsets;               // [A, r], b_q . (p_j - p_r) / wavelength, turns
+  std::vector<double> delays;                // [K], (f_k - f_r) / c, turns a meter
   std::vector<double> middle, inverse_half;  // [d], of the region
   double scale = 0;
   double farthest_offset = 0, widest_delay = 0;  // largest magnitude of the two

@@ -44,18 +44,18 @@ class PlanarModel::Scratch final : public ChannelModel::Workspace {
 
   Mlp<double>::Scratch path, slope;
   Mlp<float>::Scratch weight;
-  Buffer<float> share;          // softmax(|z|)
-  Buffer<float> w, dw;          // [2, D], [d, 2, D]: w and its derivatives by the network's inputs
-  Buffer<float> impact;         // what an atom contributes to the Jacobian at most
+  Buffer<float> share;            // softmax(|z|)
+  Buffer<float> w, dw;            // [2, D], [d, 2, D]: w and its derivatives by the network's inputs
+  Buffer<float> impact;           // what an atom contributes to the Jacobian at most
   std::vector<std::size_t> kept;  // the M atoms that matter
-  std::size_t stride = 0;       // padded(M), of the arrays below
+  std::size_t stride = 0;         // padded(M), of the arrays below
   Buffer<float> kept_w, kept_dw;
   Buffer<double> turns, cosine, sine;  // [3, M]: first antenna and subcarrier, step of antennas, step of subcarriers
-  Buffer<float> antenna_table;  // E: [A, 2, M]
-  Buffer<float> columns_left;   // E times weights: [A, 2, M]
-  Buffer<float> coefficients;   // a, b: [1 + r, 2, M]
-  Buffer<float> mixed;          // a + sum P b: [2, M]
-  Buffer<float> products;       // [A, K] complex
+  Buffer<float> antenna_table;         // E: [A, 2, M]
+  Buffer<float> columns_left;          // E times weights: [A, 2, M]
+  Buffer<float> coefficients;          // a, b: [1 + r, 2, M]
+  Buffer<float> mixed;                 // a + sum P b: [2, M]
+  Buffer<float> products;              // [A, K] complex
   Buffer<double> line_turns, line_cosine, line_sine;
   PackedMatrix<float> subcarrier_table;  // F as a real matrix [2 K, 2 M]
 };

@@ -86,7 +86,7 @@ void PlanarModel::make_subcarrier_table(const Outputs& outputs, Scratch& scratch
     float real[half], imag[half];
     double step_real = scratch.cosine[index_of(2 * to + m)], step_imag = scratch.sine[index_of(2 * to + m)];
     double lead_real = 1, lead_imag = 0;  // phasor of the first subcarrier of a block
-    if (net_.subcarriers.equal) {  // the powers 0 ... half-1 of the step, by doubling
+    if (net_.subcarriers.equal) {         // the powers 0 ... half-1 of the step, by doubling
       real[0] = 1, imag[0] = 0;
       for (std::size_t done = 1; done < half; done *= 2) {
         const auto sr = static_cast<float>(step_real), si = static_cast<float>(step_imag);

@@ -213,8 +213,8 @@ void check_material(const Material& material, const std::string& name) {
   require(permittivity >= 1 && std::isfinite(permittivity), "relative_permittivity", "1 or more", permittivity);
   require(material.conductivity >= 0 && std::isfinite(material.conductivity), "conductivity", "0 or more, S/m",
           material.conductivity);
-  require(material.thickness >= 0 && std::isfinite(material.thickness), "thickness",
-          "meters, or 0 for an opaque wall", material.thickness);
+  require(material.thickness >= 0 && std::isfinite(material.thickness), "thickness", "meters, or 0 for an opaque wall",
+          material.thickness);
 }
 
 }  // namespace

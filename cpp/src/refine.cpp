@@ -23,9 +23,7 @@ using SmallMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen:
 using SmallVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 3, 1>;
 using Basis = Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, 3, Eigen::RowMajor>>;
 
-Basis basis_of(const Region& region) {
-  return {region.basis.data(), static_cast<Eigen::Index>(region.dimension()), 3};
-}
+Basis basis_of(const Region& region) { return {region.basis.data(), static_cast<Eigen::Index>(region.dimension()), 3}; }
 
 /// Re(J^H J) and Re(J^H r), sums in float64.
 void normal_equations(const cfloat* jacobian, const cfloat* channel, const cfloat* model_channel, std::size_t size,
@@ -195,7 +193,8 @@ void position_error_bound(const ChannelModel& model, View<const double, 2> posit
   if (bounds.shape[0] != n) throw_shape("bounds", "shape (" + std::to_string(n) + ",)", shape_text(bounds.shape));
   if (!std::isfinite(snr_db)) throw ShapeError("snr_db: expected a finite number of decibels");
   std::vector<Refiner> refiners;
-  for (int worker = 0; worker < thread_count(n, execution.threads); ++worker) refiners.emplace_back(model, RefineOptions{});
+  for (int worker = 0; worker < thread_count(n, execution.threads); ++worker)
+    refiners.emplace_back(model, RefineOptions{});
   const std::vector<cfloat> silence(size);
   const double inverse_snr = std::pow(10.0, -snr_db / 10.0);
   parallel_for(n, execution, [&](std::size_t row, int worker) {

@@ -168,10 +168,14 @@ class Parser {
     std::uint32_t value = 0;
     for (int digit = 0; digit < 4; ++digit, ++at_) {
       const char c = at_ < text_.size() ? text_[at_] : '\0';
-      if (c >= '0' && c <= '9') value = value * 16 + static_cast<std::uint32_t>(c - '0');
-      else if (c >= 'a' && c <= 'f') value = value * 16 + static_cast<std::uint32_t>(c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F') value = value * 16 + static_cast<std::uint32_t>(c - 'A' + 10);
-      else fail("expected four hexadecimal digits");
+      if (c >= '0' && c <= '9')
+        value = value * 16 + static_cast<std::uint32_t>(c - '0');
+      else if (c >= 'a' && c <= 'f')
+        value = value * 16 + static_cast<std::uint32_t>(c - 'a' + 10);
+      else if (c >= 'A' && c <= 'F')
+        value = value * 16 + static_cast<std::uint32_t>(c - 'A' + 10);
+      else
+        fail("expected four hexadecimal digits");
     }
     return value;
   }

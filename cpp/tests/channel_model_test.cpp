@@ -207,8 +207,8 @@ TEST_CASE("every level computes the same products, to rounding") {
   std::vector<std::vector<float>> results;
   for (std::size_t level = 0; level < usable; ++level) {
     std::vector<float> out(count * rows), planes(count * rows);
-    levels[level]->multiply_float({matrix.lanes(0, 0), rows, depth, depth, 0, columns.data(), count, depth,
-                                   out.data(), rows});
+    levels[level]->multiply_float(
+        {matrix.lanes(0, 0), rows, depth, depth, 0, columns.data(), count, depth, out.data(), rows});
     levels[level]->multiply_planes(out.data(), out.data() + 10, 600, 600, planes.data());
     out.insert(out.end(), planes.begin(), planes.end());
     results.push_back(out);

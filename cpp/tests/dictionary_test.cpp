@@ -54,12 +54,12 @@ TEST_CASE("entries of a model are found again, whatever the tile") {
 TEST_CASE("measurements that are not finite are refused") {
   const double position[3] = {0.0, 0.0, 0.0};
   cfloat channel[2] = {{1.0f, 0.0f}, {std::numeric_limits<float>::quiet_NaN(), 0.0f}};
-  CHECK_THROWS_AS(Dictionary::from_measurements(View<const double, 2>(position, {1, 3}),
-                                                View<const cfloat, 3>(channel, {1, 1, 2})),
-                  DataError);
-  CHECK_THROWS_AS(Dictionary::from_measurements(View<const double, 2>(position, {1, 3}),
-                                                View<const cfloat, 3>(channel, {1, 0, 2})),
-                  ShapeError);
+  CHECK_THROWS_AS(
+      Dictionary::from_measurements(View<const double, 2>(position, {1, 3}), View<const cfloat, 3>(channel, {1, 1, 2})),
+      DataError);
+  CHECK_THROWS_AS(
+      Dictionary::from_measurements(View<const double, 2>(position, {1, 3}), View<const cfloat, 3>(channel, {1, 0, 2})),
+      ShapeError);
 }
 
 }  // namespace

@@ -15,10 +15,14 @@ using namespace wavefix;
 
 struct FixArrays {
   explicit FixArrays(std::size_t n)
-      : position(3 * n), covariance(9 * n), residual(n), ambiguity(n), status(n), views{
-            View<double, 2>(position.data(), {n, 3}), View<double, 3>(covariance.data(), {n, 3, 3}),
-            View<std::uint8_t, 1>(status.data(), {n}), View<double, 1>(residual.data(), {n}),
-            View<double, 1>(ambiguity.data(), {n})} {}
+      : position(3 * n),
+        covariance(9 * n),
+        residual(n),
+        ambiguity(n),
+        status(n),
+        views{View<double, 2>(position.data(), {n, 3}), View<double, 3>(covariance.data(), {n, 3, 3}),
+              View<std::uint8_t, 1>(status.data(), {n}), View<double, 1>(residual.data(), {n}),
+              View<double, 1>(ambiguity.data(), {n})} {}
   std::vector<double> position, covariance, residual, ambiguity;
   std::vector<std::uint8_t> status;
   Fixes views;  // into the vectors, so not to be copied
@@ -34,7 +38,8 @@ TEST_CASE("users are located, invalid queries are marked") {
   Localizer(model).locate(View<const cfloat, 3>(channels.data(), {10, 8, 12}), fixes.views);
   int right = 0;
   for (std::size_t row = 0; row < 10; ++row) {
-    const double error = std::hypot(fixes.position[3 * row] - truth[3 * row], fixes.position[3 * row + 1] - truth[3 * row + 1]);
+    const double error =
+        std::hypot(fixes.position[3 * row] - truth[3 * row], fixes.position[3 * row + 1] - truth[3 * row + 1]);
     if (row == 3) {
       CHECK(std::isnan(error));
       CHECK(fixes.status[row] == static_cast<std::uint8_t>(Status::invalid_input));
@@ -57,7 +62,8 @@ TEST_CASE("one localizer serves many threads") {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
-      for (int repeat = 0; repeat < 3; ++repeat) localizer.locate(queries, found[static_cast<std::size_t>(i)]->views, {1, {}});
+      for (int repeat = 0; repeat < 3; ++repeat)
+        localizer.locate(queries, found[static_cast<std::size_t>(i)]->views, {1, {}});
     });
   }
   for (std::thread& thread : threads) thread.join();

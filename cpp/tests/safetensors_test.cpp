@@ -34,8 +34,8 @@ TEST_CASE("values, shapes and metadata of a file are read at any alignment") {
       R"({"b":{"dtype":"F64","shape":[],"data_offsets":[8,16]},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
       R"("__metadata__":{"k\u00e9y":"v\ud83d\ude00\"\n"}})";
   for (std::size_t spaces = 0; spaces < 8; ++spaces) {
-    const auto file = parse(packed(header + std::string(spaces, ' '),
-                                   bytes_of(1.5f) + bytes_of(-2.0f) + bytes_of(3.25)));
+    const auto file =
+        parse(packed(header + std::string(spaces, ' '), bytes_of(1.5f) + bytes_of(-2.0f) + bytes_of(3.25)));
     CHECK(file.metadata.at("k\xC3\xA9y") == "v\xF0\x9F\x98\x80\"\n");
     CHECK(file.tensors.at("a").shape == std::vector<std::size_t>{2, 1});
     CHECK(file.tensors.at("a").values == std::vector<double>{1.5, -2.0});
@@ -51,8 +51,7 @@ TEST_CASE("an empty tensor takes no bytes") {
 }
 
 TEST_CASE("every truncation and every extension is refused") {
-  const std::string whole =
-      packed(R"({"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}})", bytes_of(1.0));
+  const std::string whole = packed(R"({"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}})", bytes_of(1.0));
   CHECK_NOTHROW(parse(whole));
   for (std::size_t size = 0; size < whole.size(); ++size) {
     CHECK_THROWS_AS(parse(whole.substr(0, size)), wavefix::ModelFormatError);
@@ -63,16 +62,14 @@ TEST_CASE("every truncation and every extension is refused") {
 TEST_CASE("numbers that are not finite are refused") {
   for (const double value : {std::numeric_limits<double>::infinity(), std::nan("")}) {
     const auto bytes = packed(R"({"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}})", bytes_of(value));
-    CHECK_THROWS_WITH_AS(parse(bytes),
-                         "safetensors file: tensor \"a\" has a value that is not finite, at index 0",
+    CHECK_THROWS_WITH_AS(parse(bytes), "safetensors file: tensor \"a\" has a value that is not finite, at index 0",
                          wavefix::ModelFormatError);
   }
 }
 
 TEST_CASE("sizes that overflow are refused before they are used") {
   for (const char* shape : {"[4294967296,4294967296]", "[2305843009213693953]", "[9223372036854775808,2,0]"}) {
-    const std::string header =
-        std::string(R"({"a":{"dtype":"F64","shape":)") + shape + R"(,"data_offsets":[0,8]}})";
+    const std::string header = std::string(R"({"a":{"dtype":"F64","shape":)") + shape + R"(,"data_offsets":[0,8]}})";
     CHECK_THROWS_AS(parse(packed(header, bytes_of(1.0))), wavefix::ModelFormatError);
   }
   CHECK_THROWS_AS(parse(std::string(8, '\xFF') + "{}"), wavefix::ModelFormatError);

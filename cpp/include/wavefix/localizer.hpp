@@ -28,17 +28,17 @@ enum class Status : std::uint8_t {
 struct LocalizerOptions {
   /// on_grid_naive, on_grid_pi_ps, off_grid_naive or off_grid_pi_ps, each also with the suffix _circles.
   std::string strategy = "off_grid_pi_ps_circles";
-  double grid_spacing = 0.25;         ///< (a) of the global grid, wavelengths.
-  int starts = 1;                     ///< Entries of the global grid that go on to (b) and (c); the best goes on.
-  double local_radius = 0.75;         ///< (b) half-width of the local grid, wavelengths.
-  double local_spacing = 0.125;       ///< (b) of the local grid, wavelengths.
-  int circles = 3;                    ///< (d) circles of radius 1, 2, ... wavelengths.
-  double circle_spacing = 0.125;      ///< (d) of the points along a circle, wavelengths.
-  double max_residual = 0.5;          ///< Above this share of unexplained energy a fix is poor_fit.
-  double ambiguity_threshold = 0.9;   ///< Above this cost ratio of best to runner-up a fix is ambiguous.
-  double region_margin = 1.0;         ///< How far outside the region a fix may be, wavelengths.
+  double grid_spacing = 0.25;        ///< (a) of the global grid, wavelengths.
+  int starts = 1;                    ///< Entries of the global grid that go on to (b) and (c); the best goes on.
+  double local_radius = 0.75;        ///< (b) half-width of the local grid, wavelengths.
+  double local_spacing = 0.125;      ///< (b) of the local grid, wavelengths.
+  int circles = 3;                   ///< (d) circles of radius 1, 2, ... wavelengths.
+  double circle_spacing = 0.125;     ///< (d) of the points along a circle, wavelengths.
+  double max_residual = 0.5;         ///< Above this share of unexplained energy a fix is poor_fit.
+  double ambiguity_threshold = 0.9;  ///< Above this cost ratio of best to runner-up a fix is ambiguous.
+  double region_margin = 1.0;        ///< How far outside the region a fix may be, wavelengths.
   std::size_t memory_limit = Dictionary::default_memory_limit;  ///< Bytes of the search, see Dictionary.
-  RefineOptions refine;               ///< (c), (e)
+  RefineOptions refine;                                         ///< (c), (e)
 };
 
 /// Where locate() writes, one row a query.
