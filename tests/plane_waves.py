@@ -25,10 +25,13 @@ def plane_wave_tensors(
     dimension: int = 2,
     extent: float = 6.0,
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    twins: bool = False,
 ) -> dict[str, NDArray[np.generic]]:
     """Tensors of a model whose region is ``extent`` wavelengths wide along each of ``dimension`` axes."""
     generator = np.random.default_rng(seed)
     directions = generator.standard_normal((waves, 3))
+    if twins:  # all waves along one axis, to and fro
+        directions = np.resize([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]], (waves, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     basis = np.eye(3)[:dimension]
     half = np.full(dimension, extent * WAVELENGTH / 2)

@@ -47,7 +47,7 @@ void bind_localizer(py::module_& m) {
       .def_readwrite("local_spacing", &LocalizerOptions::local_spacing)
       .def_readwrite("circles", &LocalizerOptions::circles)
       .def_readwrite("circle_spacing", &LocalizerOptions::circle_spacing)
-      .def_readwrite("max_residual", &LocalizerOptions::max_residual)
+      .def_readwrite("poor_fit_factor", &LocalizerOptions::poor_fit_factor)
       .def_readwrite("ambiguity_threshold", &LocalizerOptions::ambiguity_threshold)
       .def_readwrite("region_margin", &LocalizerOptions::region_margin)
       .def_readwrite("memory_limit", &LocalizerOptions::memory_limit)

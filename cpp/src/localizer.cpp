@@ -17,6 +17,12 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double pi = 3.14159265358979323846;
 
 using Point = std::array<double, 3>;
+using Minima = std::pair<Refinement, std::optional<Refinement>>;  // the best, and the runner-up if there is one
+
+// The best of many grid points explains noise alone by about 2 ln(points) of its entries; well above that.
+constexpr double chance_level = 40.0;
+// Noise lets the costs of two minima differ by chance by a few noise variances of one entry; well above that.
+constexpr double noise_tolerance = 10.0;
 
 double distance(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
 
@@ -63,7 +69,7 @@ void validate(const LocalizerOptions& options) {
   require(options.circles >= 0 && options.circles <= 64, "circles", "0 to 64");
   require(options.circle_spacing >= 0.01 && std::isfinite(options.circle_spacing), "circle_spacing",
           "at least 0.01 wavelengths");
-  require(options.max_residual > 0.0, "max_residual", "a positive number");
+  require(options.poor_fit_factor > 0.0, "poor_fit_factor", "a positive number");
   require(options.ambiguity_threshold > 0.0, "ambiguity_threshold", "a positive number");
   require(options.region_margin >= 0.0, "region_margin", "0 or more wavelengths");
 }
@@ -153,8 +159,7 @@ struct Localizer::Plan {
   }
 
   /// The paper's steps (b) to (e) for one query; the runner-up is empty where there is no second minimum.
-  std::pair<Refinement, std::optional<Refinement>> locate(Refiner& refiner, const cfloat* channel,
-                                                          const std::int64_t* entries) const {
+  Minima locate(Refiner& refiner, const cfloat* channel, const std::int64_t* entries) const {
     Refinement best;
     best.cost = std::numeric_limits<double>::infinity();
     for (std::size_t rank = 0; rank < starts(); ++rank) {
@@ -189,11 +194,28 @@ struct Localizer::Plan {
     return spacing * spacing / 12.0;
   }
 
-  void write(const Fixes& fixes, std::size_t row, const Refinement& best, const std::optional<Refinement>& runner_up,
+  /// (11): is the residual more than white noise and what the model misses anyway?
+  bool fits_poorly(Refiner& refiner, const cfloat* channel, const Refinement& best, double energy) const {
+    const double size = channel_size();
+    if (energy - best.cost < chance_level * energy / size) return true;
+    const double structured = refiner.structured_cost(channel, best.position.data());
+    const double by_noise = 4.0 * best.cost / std::sqrt(size);
+    return structured > options.poor_fit_factor * model.validation_nmse() * energy + by_noise;
+  }
+
+  /// (12)
+  double ambiguity(const Refinement& best, const Refinement& runner_up, double energy) const {
+    const double tolerance = model.validation_nmse() * energy + noise_tolerance * best.cost / channel_size();
+    return tolerance > 0.0 ? tolerance / (tolerance + runner_up.cost - best.cost) : 0.0;
+  }
+
+  double channel_size() const { return static_cast<double>(model.n_antennas() * model.n_subcarriers()); }
+
+  void write(const Fixes& fixes, std::size_t row, Refiner& refiner, const cfloat* channel, const Minima& minima,
              double energy) const {
-    const double size = static_cast<double>(model.n_antennas() * model.n_subcarriers());
+    const auto& [best, runner_up] = minima;
     std::copy_n(best.position.data(), 3, fixes.position.row(row));
-    auto spread = covariance(best.information, model.region(), best.cost / size);
+    auto spread = covariance(best.information, model.region(), best.cost / channel_size());
     const Region& region = model.region();
     for (std::size_t axis = 0; axis < region.dimension(); ++axis) {
       const double* b = region.basis.data() + 3 * axis;
@@ -201,10 +223,10 @@ struct Localizer::Plan {
     }
     std::copy_n(spread.data(), 9, fixes.covariance.row(row));
     fixes.residual.data[row] = best.cost / energy;
-    fixes.ambiguity.data[row] = runner_up ? (runner_up->cost > 0.0 ? best.cost / runner_up->cost : 1.0) : nan;
+    fixes.ambiguity.data[row] = runner_up ? ambiguity(best, *runner_up, energy) : nan;
     Status status = Status::ok;
-    if (runner_up && fixes.ambiguity.data[row] > options.ambiguity_threshold) status = Status::ambiguous;
-    if (best.cost > options.max_residual * energy) status = Status::poor_fit;
+    if (fixes.ambiguity.data[row] > options.ambiguity_threshold) status = Status::ambiguous;
+    if (fits_poorly(refiner, channel, best, energy)) status = Status::poor_fit;
     if (!inside(best.position)) status = Status::outside_region;
     fixes.status.data[row] = static_cast<std::uint8_t>(status);
   }
@@ -264,9 +286,9 @@ void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const
       fixes.status.data[row] = static_cast<std::uint8_t>(Status::invalid_input);
       return;
     }
-    const auto [best, runner_up] =
-        plan.locate(refiners[static_cast<std::size_t>(worker)], channels.row(row), indices.data() + row * k);
-    plan.write(fixes, row, best, runner_up, energy);
+    Refiner& refiner = refiners[static_cast<std::size_t>(worker)];
+    const Minima minima = plan.locate(refiner, channels.row(row), indices.data() + row * k);
+    plan.write(fixes, row, refiner, channels.row(row), minima, energy);
   });
 }
 

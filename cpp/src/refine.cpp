@@ -96,6 +96,21 @@ double Refiner::cost(const cfloat* channel, const double* position) {
   return detail::squared_distance(channel, s.channel.data(), s.size());
 }
 
+double Refiner::structured_cost(const cfloat* channel, const double* position) {
+  Scratch& s = *scratch_;
+  s.model.synthesize_one(position, s.channel.data(), nullptr, *s.workspace);
+  const bool by_subcarrier = s.model.n_subcarriers() > 1;
+  const std::size_t along = by_subcarrier ? s.model.n_subcarriers() : s.model.n_antennas();
+  if (along < 2) return detail::squared_distance(channel, s.channel.data(), s.size());
+  cdouble sum = 0.0, previous = 0.0;
+  for (std::size_t i = 0; i < s.size(); ++i) {
+    const cdouble rest = cdouble(channel[i]) - cdouble(s.channel[i]);
+    if (i % along != 0) sum += rest * std::conj(previous);
+    previous = rest;
+  }
+  return std::abs(sum) * static_cast<double>(along) / static_cast<double>(along - 1);
+}
+
 Refinement Refiner::evaluate(const cfloat* channel, const double* position) {
   const double cost = scratch_->linearize(channel, position);
   return scratch_->result(position, cost);

@@ -138,7 +138,7 @@ class LocalizerOptions:
     local_spacing: float
     circles: int
     circle_spacing: float
-    max_residual: float
+    poor_fit_factor: float
     ambiguity_threshold: float
     region_margin: float
     memory_limit: int

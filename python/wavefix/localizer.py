@@ -34,7 +34,8 @@ class Fixes:
             where it is not known.
         status: ``[n]`` uint8, values of ``wavefix.Status``.
         residual: ``[n]`` float64, the share of the channel's energy that the model does not explain at the fix.
-        ambiguity: ``[n]`` float64, cost of the fix over cost of the runner-up, in [0, 1]; NaN without a runner-up.
+        ambiguity: ``[n]`` float64, docs/equations.md (12): 0 where the fix is unique, 1 where the runner-up fits as well;
+            NaN where the strategy looks for none.
     """
 
     position: NDArray[np.float64]

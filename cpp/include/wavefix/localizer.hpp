@@ -19,8 +19,8 @@ namespace wavefix {
 /// One value a query, on every code path.
 enum class Status : std::uint8_t {
   ok = 0,
-  ambiguous = 1,       ///< Another minimum, more than a quarter wavelength away, fits almost as well.
-  poor_fit = 2,        ///< The model explains too little of the channel.
+  ambiguous = 1,  ///< Another minimum, more than a quarter wavelength away, fits as well within noise and model error.
+  poor_fit = 2,   ///< What the model leaves of the channel is neither noise nor its usual error.
   outside_region = 3,  ///< The fix left the region that the model was fitted in.
   invalid_input = 4,   ///< The channel is zero or not finite; the position is NaN.
 };
@@ -28,14 +28,14 @@ enum class Status : std::uint8_t {
 struct LocalizerOptions {
   /// on_grid_naive, on_grid_pi_ps, off_grid_naive or off_grid_pi_ps, each also with the suffix _circles.
   std::string strategy = "off_grid_pi_ps_circles";
-  double grid_spacing = 0.25;        ///< (a) of the global grid, wavelengths.
-  int starts = 1;                    ///< Entries of the global grid that go on to (b) and (c); the best goes on.
-  double local_radius = 0.75;        ///< (b) half-width of the local grid, wavelengths.
+  double grid_spacing = 0.125;       ///< (a) of the global grid, wavelengths.
+  int starts = 4;                    ///< Entries of the global grid that go on to (b) and (c); the best goes on.
+  double local_radius = 0.25;        ///< (b) half-width of the local grid, wavelengths.
   double local_spacing = 0.125;      ///< (b) of the local grid, wavelengths.
   int circles = 3;                   ///< (d) circles of radius 1, 2, ... wavelengths.
   double circle_spacing = 0.125;     ///< (d) of the points along a circle, wavelengths.
-  double max_residual = 0.5;         ///< Above this share of unexplained energy a fix is poor_fit.
-  double ambiguity_threshold = 0.9;  ///< Above this cost ratio of best to runner-up a fix is ambiguous.
+  double poor_fit_factor = 4.0;      ///< Structured residual over validation error that makes a fix poor_fit, (11).
+  double ambiguity_threshold = 0.5;  ///< Above this ambiguity, (12), a fix is ambiguous.
   double region_margin = 1.0;        ///< How far outside the region a fix may be, wavelengths.
   std::size_t memory_limit = Dictionary::default_memory_limit;  ///< Bytes of the search, see Dictionary.
   RefineOptions refine;                                         ///< (c), (e)
@@ -47,7 +47,7 @@ struct Fixes {
   View<double, 3> covariance;    ///< [n, 3, 3] square meters, (7) at the noise variance that the residual suggests
   View<std::uint8_t, 1> status;  ///< [n] Status
   View<double, 1> residual;      ///< [n] ||H - f(x)||^2 / ||H||^2
-  View<double, 1> ambiguity;     ///< [n] cost of the fix / cost of the runner-up, in [0, 1]; NaN without one
+  View<double, 1> ambiguity;     ///< [n] (12): 0 for a unique fix, 1 for an equal runner-up; NaN without runner-up
 };
 
 /// Safe to share between threads: locate() is const and keeps its scratch to itself.

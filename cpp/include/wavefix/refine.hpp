@@ -42,6 +42,8 @@ class WAVEFIX_API Refiner {
   Refinement evaluate(const cfloat* channel, const double* position);
   /// ||H - f(position)||^2 alone, cheaper than evaluate().
   double cost(const cfloat* channel, const double* position);
+  /// The part of ||H - f(position)||^2 that is not white, docs/equations.md, (11).
+  double structured_cost(const cfloat* channel, const double* position);
 
  private:
   struct Scratch;
