@@ -70,10 +70,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
-    """ruff, formatting, and the length of the files."""
-    pip_install(session, "ruff")
+    """ruff, the formatting of both languages, and the length of the files."""
+    pip_install(session, "ruff", "clang-format")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("clang-format", "--dry-run", "--Werror", *tracked_files("*.cpp", "*.hpp", "*.h"))
     long = []
     for name in tracked_files("*.py", "*.pyi", "*.cpp", "*.hpp", "*.h", "*.cmake"):
         lines = len(Path(name).read_text(encoding="utf-8").splitlines())

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <complex>
+#include <cstdio>
+#include <numeric>
+#include <vector>
 #include <wavefix/channel_model.hpp>
 #include <wavefix/error.hpp>
 #include <wavefix/localizer.hpp>
 #include <wavefix/parallel.hpp>
 #include <wavefix/propagation.hpp>
 #include <wavefix/version.hpp>
-
-#include <cmath>
-#include <complex>
-#include <cstdio>
-#include <numeric>
-#include <vector>
 
 #include "model_file.hpp"
 
@@ -89,10 +88,10 @@ bool locates(const wavefix::ChannelModel& model, double x) {
 
 }  // namespace
 
-#define REQUIRE(condition)                           \
-  if (!(condition)) {                                \
+#define REQUIRE(condition)                            \
+  if (!(condition)) {                                 \
     std::fprintf(stderr, "failed: " #condition "\n"); \
-    return 1;                                        \
+    return 1;                                         \
   }
 
 int main() {

@@ -39,7 +39,7 @@ class ModelFile {
 constexpr int n_antennas = 8, n_subcarriers = 8, n_atoms = 3;
 constexpr double light = 299792458.0, carrier = 3.5e9, wavelength = light / carrier, spacing = 6e6;
 constexpr double cosines[n_atoms] = {0.91, -0.37, 0.213};  // of the directions at the user, along x
-constexpr float slopes[n_atoms] = {0.3F, -0.6F, 0.1F};   // of the directions at the array
+constexpr float slopes[n_atoms] = {0.3F, -0.6F, 0.1F};     // of the directions at the array
 constexpr float lengths[n_atoms] = {20.0F, 33.0F, 51.0F};  // m
 constexpr float gains[n_atoms] = {1.0F, 0.8F, 0.9F};
 
