@@ -258,6 +258,12 @@ class PositionRegressor:
         self._network, self._region, self._shape = network.cpu(), region, tuple(training.channels.shape[1:])
         return self
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights; 0 before ``fit``."""
+        parameters = [] if self._network is None else list(self._network.parameters())
+        return sum(weight.numel() * weight.element_size() for weight in parameters)
+
     def locate(self, channels: ArrayLike, batch: int = 256) -> NDArray[np.float64]:
         """Positions ``[n, 3]`` (meters) of ``channels [n, n_antennas, n_subcarriers]``; NaN where those are NaN."""
         if self._network is None:
