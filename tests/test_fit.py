@@ -293,6 +293,6 @@ def test_position_regressor_beats_the_middle_of_the_zone():
     spread = np.linalg.norm(data.positions[:200] - data.positions.mean(axis=0), axis=1)
     assert np.median(error) < 0.7 * np.median(spread)
     values = 2 * data.channels[0].size
-    assert regressor.nbytes == 4 * ((values + 1) * 64 + 65 * 64 + 65 * 2)  # float32 weights and biases, two layers of 64
+    assert regressor.nbytes == 4 * ((values + 1) * 64 + 65 * 64 + 65 * 2)  # float32, two layers of 64
     with pytest.raises(wfx.ShapeError):
         regressor.locate(data.channels[:, :3])

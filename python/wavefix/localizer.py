@@ -34,8 +34,8 @@ class Fixes:
             where it is not known.
         status: ``[n]`` uint8, values of ``wavefix.Status``.
         residual: ``[n]`` float64, the share of the channel's energy that the model does not explain at the fix.
-        ambiguity: ``[n]`` float64, docs/equations.md (12): 0 where the fix is unique, 1 where the runner-up fits as
-            well; NaN where the strategy looks for none.
+        ambiguity: ``[n]`` float64, docs/equations.md (12): 0 for a unique fix, 1 where the runner-up fits as well;
+            NaN where the strategy looks for none.
     """
 
     position: NDArray[np.float64]
