@@ -296,3 +296,24 @@ def test_position_regressor_beats_the_middle_of_the_zone():
     assert regressor.nbytes == 4 * ((values + 1) * 64 + 65 * 64 + 65 * 2)  # float32, two layers of 64
     with pytest.raises(wfx.ShapeError):
         regressor.locate(data.channels[:, :3])
+
+
+@pytest.mark.parametrize(("antennas", "subcarriers"), [(1, 8), (4, 1), (1, 1)])
+def test_the_smallest_arrays_and_bands_give_a_model(antennas, subcarriers):
+    full = scene(120, 0, antennas=antennas)
+    data = wfx.ChannelDataset(
+        np.ascontiguousarray(full.channels[:, :, :subcarriers]),
+        full.antenna_positions,
+        full.frequencies[:subcarriers],
+        full.positions,
+    )
+    model = wfx.fit(data, epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
+    assert model.synthesize(data.positions[:2]).shape == (2, antennas, subcarriers)
+    assert np.isfinite(wfx.Localizer(model, grid_spacing=1.0).locate(data.channels[:2]).position).all()
+
+
+def test_tiny_channels_are_not_zero():
+    data = scene(60, 0, antennas=2)
+    tiny = wfx.ChannelDataset(data.channels * np.float32(1e-22), data.antenna_positions, FREQUENCIES, data.positions)
+    model = wfx.fit(tiny, epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
+    assert np.isfinite(model.validation_nmse)

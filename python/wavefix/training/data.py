@@ -56,7 +56,7 @@ def prepare(data: ChannelDataset, validation_fraction: float, seed: int, device:
     distinct = int(places.max()) + 1
     if distinct < _FEWEST:
         raise DataError(f"positions: a channel model needs at least {_FEWEST} distinct locations, got {distinct}")
-    power = np.array([np.vdot(one, one).real for one in channels])
+    power = np.array([np.vdot(one, one).real for one in (row.astype(np.complex128) for row in channels)])
     scale = float(np.sqrt(power.sum() / channels.size))
     if scale == 0:
         raise DataError("channels: all are zero")

@@ -58,7 +58,9 @@ def offset_candidates(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     rank = grid.antennas.shape[1]
     spans = [float(grid.antennas[:, q].max() - grid.antennas[:, q].min()) for q in range(rank)]
     band = float(grid.frequencies[-1] - grid.frequencies[0]) / 299792458.0
-    axes = [[0.0, *(s * 0.45 * 2 * np.pi / (grid.wavenumber * span) for s in _steps(rank))] for span in spans]
+    axes = [
+        [0.0, *(s * 0.45 * 2 * np.pi / (grid.wavenumber * span) for s in _steps(rank) if span > 0)] for span in spans
+    ]
     lengths = [0.0, 0.45 / band, -0.45 / band] if band > 0 else [0.0]
     choices = torch.tensor(list(itertools.product(*axes, lengths)), dtype=torch.float64, device=grid.antennas.device)
     slopes, length = choices[:, :rank], choices[:, rank]
