@@ -125,6 +125,7 @@ Refinement Refiner::refine(const cfloat* channel, const double* start) {
   Refinement best = s.result(position.data(), s.linearize(channel, position.data()));
   SmallMatrix normal = basis * s.information * basis.transpose();
   SmallVector gradient = basis * s.gradient;
+  const double energy = detail::energy(channel, s.size());
   double damping = s.options.initial_damping;
   for (int iteration = 1; iteration <= s.options.max_iterations && normal.rows() > 0; ++iteration) {
     best.iterations = iteration;
@@ -134,7 +135,10 @@ Refinement Refiner::refine(const cfloat* channel, const double* start) {
     SmallVector step = damped.ldlt().solve(gradient);
     if (!step.allFinite()) break;
     if (step.norm() > longest) step *= longest / step.norm();
-    best.converged = step.norm() <= shortest;
+    // A step whose gain drowns in the float32 rounding of the cost would be tried and refused over and over.
+    const bool drowned = gradient.dot(step) <= 1e-8 * std::sqrt(best.cost * energy);
+    best.converged = drowned || step.norm() <= shortest;
+    if (drowned) break;
     const Eigen::Vector3d trial = position + basis.transpose() * step;
     const double cost = s.linearize(channel, trial.data());
     if (cost < best.cost) {
