@@ -125,55 +125,73 @@ struct Localizer::Plan {
   Dictionary dictionary;
   std::vector<double> local, circles;  // offsets in the region's axes
 
-  std::size_t starts() const { return std::min(static_cast<std::size_t>(options.starts), dictionary.size()); }
+  std::size_t starts() const { return static_cast<std::size_t>(options.starts); }
+  /// Entries to ask the dictionary for: neighbors on the grid lead to the same minimum.
+  std::size_t entries() const { return std::min(starts() == 1 ? 1 : 8 * starts(), dictionary.size()); }
+  bool apart(const Point& a, const Point& b) const { return distance(a, b) > 0.25 * model.wavelength(); }
 
-  Point start(std::int64_t index) const {
-    Point point;
-    dictionary.position(static_cast<std::size_t>(index), point.data());
-    return point;
+  /// Up to `count` of the points, best first, each apart from the better ones.
+  std::vector<Point> spread_out(const std::vector<Point>& ranked, std::size_t count) const {
+    std::vector<Point> chosen;
+    for (const Point& point : ranked) {
+      if (chosen.size() == count) break;
+      const auto near = [&](const Point& other) { return !apart(point, other); };
+      if (std::none_of(chosen.begin(), chosen.end(), near)) chosen.push_back(point);
+    }
+    return chosen;
   }
 
-  /// The best of `center` + offsets, by (4).
-  Point best_of(Refiner& refiner, const cfloat* channel, const Point& center,
-                const std::vector<double>& offsets) const {
+  std::vector<Point> start_points(const std::int64_t* indices) const {
+    std::vector<Point> ranked(entries());
+    for (std::size_t rank = 0; rank < ranked.size(); ++rank) {
+      dictionary.position(static_cast<std::size_t>(indices[rank]), ranked[rank].data());
+    }
+    return spread_out(ranked, starts());
+  }
+
+  /// Up to `count` of `center` + offsets, best first by (4).
+  std::vector<Point> best_of(Refiner& refiner, const cfloat* channel, const Point& center,
+                             const std::vector<double>& offsets, std::size_t count) const {
     const Region& region = model.region();
     const std::size_t dimension = region.dimension();
-    Point best = center;
-    double best_cost = std::numeric_limits<double>::infinity();
+    std::vector<std::pair<double, Point>> scored;
     for (std::size_t first = 0; first < offsets.size(); first += dimension) {
       Point point = center;
       for (std::size_t axis = 0; axis < dimension; ++axis) {
         for (std::size_t c = 0; c < 3; ++c) point[c] += offsets[first + axis] * region.basis[3 * axis + c];
       }
-      const double cost = refiner.cost(channel, point.data());
-      if (cost < best_cost) {
-        best_cost = cost;
-        best = point;
-      }
+      scored.emplace_back(refiner.cost(channel, point.data()), point);
     }
-    return best;
+    std::sort(scored.begin(), scored.end());
+    std::vector<Point> ranked;
+    for (const auto& [cost, point] : scored) ranked.push_back(point);
+    return spread_out(ranked, count);
   }
 
   Refinement settle(Refiner& refiner, const cfloat* channel, const Point& point) const {
     return steps.descent ? refiner.refine(channel, point.data()) : refiner.evaluate(channel, point.data());
   }
 
-  /// The paper's steps (b) to (e) for one query; the runner-up is empty where there is no second minimum.
-  Minima locate(Refiner& refiner, const cfloat* channel, const std::int64_t* entries) const {
-    Refinement best;
-    best.cost = std::numeric_limits<double>::infinity();
-    for (std::size_t rank = 0; rank < starts(); ++rank) {
-      Point point = start(entries[rank]);
-      if (steps.local) point = best_of(refiner, channel, point, local);  // (b) local grid
-      const Refinement settled = settle(refiner, channel, point);        // (c) first descent
-      if (settled.cost < best.cost) best = settled;
+  /// The paper's steps (b) to (e) for one query. With one start, exactly these; with more, each step hands on its best
+  /// few points instead of one, because the next minimum is seldom exactly a wavelength away.
+  Minima locate(Refiner& refiner, const cfloat* channel, const std::int64_t* indices) const {
+    std::vector<Refinement> minima;
+    for (Point point : start_points(indices)) {
+      if (steps.local) point = best_of(refiner, channel, point, local, 1).front();  // (b) local grid
+      minima.push_back(settle(refiner, channel, point));                            // (c) first descent
     }
-    if (!steps.circles || circles.empty()) return {best, {}};
-    const Point point = best_of(refiner, channel, best.position, circles);  // (d) circles
-    Refinement other = settle(refiner, channel, point);                     // (e) second descent
-    if (other.cost < best.cost) std::swap(best, other);
-    const bool distinct = distance(best.position, other.position) > 0.25 * model.wavelength();
-    return {best, distinct ? std::optional<Refinement>(other) : std::nullopt};
+    const auto cheaper = [](const Refinement& a, const Refinement& b) { return a.cost < b.cost; };
+    if (steps.circles && !circles.empty()) {
+      const Point center = std::min_element(minima.begin(), minima.end(), cheaper)->position;
+      for (const Point& point : best_of(refiner, channel, center, circles, starts())) {  // (d) circles
+        minima.push_back(settle(refiner, channel, point));                               // (e) second descent
+      }
+    }
+    std::stable_sort(minima.begin(), minima.end(), cheaper);
+    const Refinement& best = minima.front();
+    const auto distinct = [&](const Refinement& other) { return apart(other.position, best.position); };
+    const auto runner_up = std::find_if(minima.begin(), minima.end(), distinct);
+    return {best, runner_up == minima.end() ? std::nullopt : std::optional<Refinement>(*runner_up)};
   }
 
   bool inside(const Point& point) const {
@@ -267,7 +285,7 @@ void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const
   require_shape("fixes.residual", fixes.residual, std::array<std::size_t, 1>{n});
   require_shape("fixes.ambiguity", fixes.ambiguity, std::array<std::size_t, 1>{n});
 
-  const std::size_t k = plan.starts();  // (a) global grid
+  const std::size_t k = plan.entries();  // (a) global grid
   std::vector<std::int64_t> indices(n * k);
   std::vector<double> distances(n * k);
   plan.dictionary.search(channels, plan.steps.global, View<std::int64_t, 2>(indices.data(), {n, k}),

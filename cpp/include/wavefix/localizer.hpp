@@ -29,7 +29,7 @@ struct LocalizerOptions {
   /// on_grid_naive, on_grid_pi_ps, off_grid_naive or off_grid_pi_ps, each also with the suffix _circles.
   std::string strategy = "off_grid_pi_ps_circles";
   double grid_spacing = 0.125;       ///< (a) of the global grid, wavelengths.
-  int starts = 4;                    ///< Entries of the global grid that go on to (b) and (c); the best goes on.
+  int starts = 24;                   ///< Points that each step hands on to the next; 1 in the paper.
   double local_radius = 0.25;        ///< (b) half-width of the local grid, wavelengths.
   double local_spacing = 0.125;      ///< (b) of the local grid, wavelengths.
   int circles = 3;                   ///< (d) circles of radius 1, 2, ... wavelengths.
