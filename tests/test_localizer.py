@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +218,22 @@ def test_fingerprints_average_their_neighbors(model: ChannelModel, similarity: s
     assert fixes.residual[0] == 0.0
     with pytest.raises(ShapeError, match="k: expected 1 to 40"):
         FingerprintLocalizer(data, k=41)
+
+
+@pytest.mark.parametrize("options", [{"grid_spacing": 0.002}, {"starts": 100, "circle_spacing": 0.01, "circles": 10}])
+def test_a_signal_ends_a_long_call_within_a_second(model: ChannelModel, options: dict[str, float]) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    localizer = Localizer(model, **options)
+    channels = model.synthesize(random_positions(model, 40))
+    previous = signal.signal(signal.SIGALRM, stop)
+    try:
+        begin = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            localizer.locate(channels)
+        assert time.monotonic() - begin < 1.3
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -90,8 +91,11 @@ inline Execution execution_of(int threads) {
   if (threads < 0) throw py::value_error("threads: expected 0 (all) or more, got " + std::to_string(threads));
   Execution execution;
   execution.threads = threads;
-  execution.interrupt = [calls = 0u]() mutable {
-    if (++calls % 16 != 1) return false;  // taking the GIL costs more than a small item
+  using clock = std::chrono::steady_clock;
+  execution.interrupt = [last = clock::now()]() mutable {
+    const auto now = clock::now();
+    if (now - last < std::chrono::milliseconds(50)) return false;  // taking the GIL costs more than a small item
+    last = now;
     const py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
   };
