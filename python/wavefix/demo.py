@@ -31,12 +31,12 @@ class Budget:
     test_locations: int
     fit_seconds: float
     strategies: tuple[str, ...]
-    fit_options: tuple[tuple[str, int], ...] = ()
+    fit_options: tuple[tuple[str, Any], ...] = ()
 
 
 FULL = Budget(3.0, 32, 32, 1000, 200, 130.0, ("on_grid_pi_ps", "off_grid_pi_ps", "off_grid_pi_ps_circles"))
 # The options bound the work of the quick form; its time limit is for slow machines only.
-QUICK_FIT = (("max_sources", 12), ("max_atoms", 64), ("epochs", 20))
+QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_sources", 12), ("max_atoms", 64), ("epochs", 20))
 QUICK = Budget(1.5, 32, 32, 350, 60, 40.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles"), QUICK_FIT)
 
 
