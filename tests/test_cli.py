@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import wavefix
+from spherical_models import random_spherical_model
 from wavefix.bench import random_model
 from wavefix.cli import build_parser, main
 
@@ -102,7 +103,7 @@ def test_locate_writes_what_the_localizer_finds(here, capsys):
     model = wavefix.ChannelModel.load("scene.safetensors")
     expected = wavefix.Localizer(model).locate(wavefix.ChannelDataset.load("test.npz").channels)
     with np.load("fixes.npz") as archive:
-        assert set(archive) == {"position", "covariance", "status", "residual", "ambiguity"}
+        assert set(archive) == {"position", "covariance", "status", "residual", "ambiguity", "float_position"}
         for name in archive:
             np.testing.assert_array_equal(archive[name], getattr(expected, name))
 
@@ -351,3 +352,13 @@ def test_a_reader_that_leaves_early_is_no_error(here):
         ["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True, check=False, env=ENVIRONMENT
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+def test_info_describes_virtual_sources(tmp_path, capsys):
+    file = random_spherical_model(1, degree=3)
+    (tmp_path / "model").write_bytes(file.data)
+    assert main(["info", str(tmp_path / "model"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["kind"], record["sources"], record["gain_degree"]) == ("spherical", 4, 3)
+    assert record["gate_lines"] == len(file.tensors["gate_lines"])
+    assert record["gated_sources"] == 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import wavefix
-from wavefix.dataset import read_arrays
+from wavefix.archives import read_arrays
 from wavefix.files import written_whole
 
 
@@ -45,6 +45,7 @@ def test_reference_frequency_is_the_center_of_the_band():
         ({"positions": np.zeros((6, 2))}, wavefix.ShapeError, r"positions: .*\(6, 3\), got \(6, 2\)"),
         ({"line_of_sight": np.zeros(5, bool)}, wavefix.ShapeError, "line_of_sight"),
         ({"positions": np.zeros((6, 3), complex)}, TypeError, "positions: expected float64, got complex128"),
+        ({"channels": np.ones((6, 3, 4))}, TypeError, "channels: expected complex64, got float64"),
         ({"frequencies": -np.ones(4)}, wavefix.DataError, "frequencies: expected absolute frequencies"),
         ({"frequencies": np.full(4, np.nan)}, wavefix.DataError, "frequencies: 4 values are not finite"),
         ({"positions": np.full((6, 3), np.inf)}, wavefix.DataError, "positions: 18 values are not finite"),
@@ -129,7 +130,7 @@ def test_other_numpy_files_are_data_errors(tmp_path):
     with pytest.raises(wavefix.DataError, match="single array"):
         wavefix.ChannelDataset.load(tmp_path / "one.npy")
     np.savez(tmp_path / "pickled.npz", **{**fields(), "channels": np.array([{}], dtype=object)})
-    with pytest.raises(wavefix.DataError, match="not a readable"):
+    with pytest.raises(wavefix.DataError, match="channels: "):
         wavefix.ChannelDataset.load(tmp_path / "pickled.npz")
     with pytest.raises(FileNotFoundError):
         wavefix.ChannelDataset.load(tmp_path / "none.npz")

@@ -51,7 +51,7 @@ def test_every_strategy_finds_users_without_noise(model: ChannelModel, strategy:
 def test_lines_and_volumes(dimension: int) -> None:
     model = plane_wave_model(1, waves=12, dimension=dimension, extent=2.0)
     truth = random_positions(model, 20)
-    fixes = Localizer(model, grid_spacing=0.25, local_radius=0.5).locate(model.synthesize(truth))
+    fixes = Localizer(model).locate(model.synthesize(truth))
     assert np.mean(errors(fixes, truth) < 1e-4 * WAVELENGTH) >= 0.9
     across = np.eye(3) - model.region.basis.T @ model.region.basis
     np.testing.assert_allclose(fixes.covariance @ across, 0.0, atol=1e-20)
@@ -117,7 +117,9 @@ def test_wrong_minima_are_poor_fits_at_any_noise_level() -> None:
     truth = random_positions(model, 400)
     for snr_db in (10.0, 25.0, 40.0):
         # a coarse grid, so that many fixes end in a wrong minimum
-        fixes = Localizer(model, grid_spacing=0.5, starts=1).locate(add_noise(model.synthesize(truth), snr_db))
+        fixes = Localizer(model, "off_grid_pi_ps_circles", grid_spacing=0.5, starts=1).locate(
+            add_noise(model.synthesize(truth), snr_db)
+        )
         wrong = errors(fixes, truth) > WAVELENGTH / 4
         assert wrong.sum() > 50
         assert np.mean(fixes.status[wrong] == Status.OK) < 0.02
@@ -181,7 +183,7 @@ def test_fixes_survive_a_file(model: ChannelModel, tmp_path: Path) -> None:
 
 
 def test_options_are_checked(model: ChannelModel) -> None:
-    with pytest.raises(ShapeError, match=r"strategy: expected on_grid_naive.*, got best"):
+    with pytest.raises(ShapeError, match=r"strategy: expected float_fix, on_grid_naive.*, got best"):
         Localizer(model, "best")
     with pytest.raises(ValueError, match="synchronization"):
         Localizer(model, synchronization="none")
@@ -225,7 +227,7 @@ def test_a_signal_ends_a_long_call_within_a_second(model: ChannelModel, options:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    localizer = Localizer(model, **options)
+    localizer = Localizer(model, "off_grid_pi_ps_circles", **options)
     channels = model.synthesize(random_positions(model, 40))
     previous = signal.signal(signal.SIGALRM, stop)
     try:

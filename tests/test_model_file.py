@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import wavefix as wfx
 from factories import ModelFile, random_planar_model
+from spherical_models import random_spherical_model
 
 SMALL = {"antennas": 2, "subcarriers": 2, "atoms": 1, "dimension": 1, "hidden": ()}
 
@@ -156,7 +157,7 @@ def _fill(name: str, value: float) -> Callable[[ModelFile], object]:
         (_meta("format", "other"), '"format": expected "wavefix", got "other"'),
         (_meta("format_version", "2"), '"format_version": expected "1", got "2"'),
         (_meta("kind", None), 'lacks "kind"'),
-        (_meta("kind", "cubic"), 'unknown kind "cubic"; known kinds: planar'),
+        (_meta("kind", "cubic"), 'unknown kind "cubic"; known kinds: planar, spherical'),
         (_meta("units", "ft"), '"units"'),
         (_meta("activation", "relu"), '"activation"'),
         (_drop("antenna_positions"), '"antenna_positions" is missing'),
@@ -189,6 +190,63 @@ def test_a_file_that_contradicts_itself(change: Callable[[ModelFile], object], m
     file = random_planar_model(1)
     change(file)
     refused(file.data, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_drop("source_positions"), '"source_positions" is missing'),
+        (_drop("source_rotations"), '"source_rotations" is missing'),
+        (_drop("gain_variables"), '"gain_variables" is missing'),
+        (_drop("gain_coefficients"), '"gain_coefficients" is missing'),
+        (_drop("gate_lines"), '"gate_lines" is missing'),
+        (_drop("gate_line_cell"), '"gate_line_cell" is missing'),
+        (_drop("gate_cell_source"), '"gate_cell_source" is missing'),
+        (_set("source_positions", np.zeros((0, 3))), r"expected shape \(n, 3\), got \(0, 3\)"),
+        (_set("source_positions", np.zeros((4, 3), np.float32)), '"source_positions": expected dtype F64, got F32'),
+        (_set("source_rotations", np.tile(np.eye(3), (3, 1, 1))), r'"source_rotations": expected shape \(4, 3, 3\)'),
+        (_set("source_rotations", np.tile(1.02 * np.eye(3), (4, 1, 1))), "source_rotations: source 0 makes antenna 0"),
+        (_set("source_rotations", np.zeros((4, 3, 3))), "source_rotations: source 0"),
+        (_set("gain_variables", np.zeros((4, 3, 4))), r'"gain_variables": expected shape \(4, 2, 4\)'),
+        (_set("gain_coefficients", np.zeros((4, 6, 2))), '"gain_coefficients": expected dtype F32, got F64'),
+        (_set("gain_coefficients", np.zeros((4, 5, 2), np.float32)), r"gain_coefficients: expected .* terms .* got 5"),
+        (_set("gain_coefficients", np.zeros((4, 78, 2), np.float32)), "gain_coefficients: .* at most 10, got 78"),
+        (_set("gate_lines", np.zeros((3, 5))), r'"gate_lines": expected shape \(n, 6\)'),
+        (_set("gate_lines", np.zeros((1, 6))), r'"gate_line_cell": expected shape \(1\)'),
+        (_set("gate_cell_source", np.zeros(2)), '"gate_cell_source": expected dtype I32, got F64'),
+        (_set("gate_cell_source", np.array([0, 4], np.int32)), "gate_cell_source: expected 0 to 3, got 4 at index 1"),
+        (_set("gate_cell_source", np.array([-1, 0], np.int32)), "gate_cell_source: expected 0 to 3, got -1 at index 0"),
+        (_set("gate_cell_source", np.array([2, 0], np.int32)), "gate_cell_source: not in ascending order at index 1"),
+        (_set("gate_line_cell", np.array([0, 0, 0], np.int32)), "gate_line_cell: cell 1 has no line"),
+        (_set("gate_line_cell", np.array([1, 0, 1], np.int32)), "gate_line_cell: not in ascending order at index 1"),
+        (_set("gate_line_cell", np.array([0, 1, 2], np.int32)), "gate_line_cell: expected 0 to 1, got 2 at index 2"),
+        (_fill("source_positions", np.nan), '"source_positions" has a value that is not finite'),
+        (_fill("gain_coefficients", np.inf), '"gain_coefficients" has a value that is not finite'),
+        (_fill("gate_lines", -np.inf), '"gate_lines" has a value that is not finite'),
+        (_set("weight.scale", np.ones(1)), 'unexpected tensor "weight.scale"'),
+    ],
+)
+def test_a_file_of_virtual_sources_that_contradicts_itself(change: Callable[[ModelFile], object], message: str) -> None:
+    file = random_spherical_model(1)
+    file.tensors["gate_lines"] = file.tensors["gate_lines"][:3]
+    file.tensors["gate_line_cell"] = np.array([0, 0, 1], np.int32)
+    file.tensors["gate_cell_source"] = np.array([0, 2], np.int32)
+    wfx.ChannelModel.from_bytes(file.data)
+    change(file)
+    refused(file.data, message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_changed_bytes_of_virtual_sources_are_read_or_refused(data: st.DataObject) -> None:
+    original = bytearray(random_spherical_model(0, antennas=2, subcarriers=2, sources=2, degree=1).data)
+    for _ in range(data.draw(st.integers(1, 4))):
+        original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        model = wfx.ChannelModel.from_bytes(bytes(original))
+    except wfx.ModelFormatError:
+        return
+    assert model.synthesize(np.zeros((1, 3)), jacobian=True)[1].shape == (1, 3, 2, 2)
 
 
 @settings(max_examples=300, deadline=None)

@@ -294,7 +294,7 @@ SQUARE = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
         (("walls", 1, "corners"), [*SQUARE[:3], [0.9, 0.5, 0]], r"walls\[1\].corners: expected a convex polygon"),
         (("walls", 1, "corners"), [*SQUARE, SQUARE[3]], r"walls\[1\].corners: two corners in a row"),
         (("walls", 1, "corners"), [*SQUARE[:3], [0, float("nan"), 0]], r"walls\[1\].corners: expected finite"),
-        (("walls", 1, "corners"), [[0, 0, 0], [1, 0]], r"walls\[1\].corners: expected points"),
+        (("walls", 1, "corners"), [[0, 0, 0], [1, 0]], r"walls\[1\].corners: expected rows of one length"),
         (("walls", 1, "corners"), [["a", "b", "c"]], r"walls\[1\].corners: expected real numbers"),
         (("walls",), "none", "walls: expected a list"),
         (("materials", "brick", "relative_permittivity"), -2.0, "relative_permittivity: expected 1 or more"),

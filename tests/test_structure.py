@@ -17,11 +17,16 @@ PLACES = (
     "tests/test_{}.py",
     "bench/bench_{}.py",
 )
-SOURCES = sorted(
-    path
-    for folder, pattern in (("cpp", "*.[ch]pp"), ("python", "*.py"), ("tests", "*.py"), ("bench", "*.py"))
-    for path in (ROOT / folder).rglob(pattern)
+PATTERNS = (
+    ("cpp", "*.[ch]pp"),
+    ("cpp", "*.[ch]"),
+    ("python", "*.py"),
+    ("tests", "*.py"),
+    ("bench", "*.py"),
+    ("examples", "*.c*"),
+    ("examples", "*.py"),
 )
+SOURCES = sorted(path for folder, pattern in PATTERNS for path in (ROOT / folder).rglob(pattern))
 
 
 @pytest.mark.parametrize("stage", STAGES)

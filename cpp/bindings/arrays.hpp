@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -68,6 +69,9 @@ View<T, N> view_of(const py::object& object, const char* argument, const std::ar
   if (!(array.flags() & py::array::c_style)) {
     throw py::type_error(std::string(argument) + ": expected a C-contiguous array; numpy.ascontiguousarray makes one");
   }
+  if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(Value) != 0) {
+    throw py::type_error(std::string(argument) + ": expected an aligned array; numpy.require makes one");
+  }
   if constexpr (!std::is_const_v<T>) {
     if (!array.writeable()) throw py::type_error(std::string(argument) + ": expected a writeable array");
   }
@@ -86,11 +90,20 @@ std::pair<py::array, View<T, N>> output_array(const py::object& out, const char*
   return {array, View<T, N>(array.mutable_data(), shape)};
 }
 
+/// A worker of a torch data loader has neighbors. torch tells them by omp_set_num_threads to stay on one thread, but
+/// its OpenMP runtime need not be the one that this library was linked with.
+inline bool in_data_loader_worker() {
+  PyObject* const module = PyDict_GetItemString(PyImport_GetModuleDict(), "torch.utils.data");  // borrowed
+  if (module == nullptr) return false;
+  const py::handle loader(module);
+  return py::hasattr(loader, "get_worker_info") && !loader.attr("get_worker_info")().is_none();
+}
+
 /// Execution with `threads`, interrupted by Ctrl-C. Call with the GIL held, run the work with it released.
 inline Execution execution_of(int threads) {
   if (threads < 0) throw py::value_error("threads: expected 0 (all) or more, got " + std::to_string(threads));
   Execution execution;
-  execution.threads = threads;
+  execution.threads = threads == 0 && in_data_loader_worker() ? 1 : threads;
   using clock = std::chrono::steady_clock;
   execution.interrupt = [last = clock::now()]() mutable {
     const auto now = clock::now();

@@ -19,13 +19,15 @@ py::tuple locate(const Localizer& localizer, std::size_t n_antennas, std::size_t
   auto [status, status_view] = output_array<std::uint8_t, 1>(given("status"), "out.status", {n});
   auto [residual, residual_view] = output_array<double, 1>(given("residual"), "out.residual", {n});
   auto [ambiguity, ambiguity_view] = output_array<double, 1>(given("ambiguity"), "out.ambiguity", {n});
+  auto [floating, floating_view] = output_array<double, 2>(given("float_position"), "out.float_position", {n, 3});
   const Execution execution = execution_of(threads);
   {
     const py::gil_scoped_release release;
-    localizer.locate(channel_view, {position_view, covariance_view, status_view, residual_view, ambiguity_view},
+    localizer.locate(channel_view,
+                     {position_view, covariance_view, status_view, residual_view, ambiguity_view, floating_view},
                      execution);
   }
-  return py::make_tuple(position, covariance, status, residual, ambiguity);
+  return py::make_tuple(position, covariance, status, residual, ambiguity, floating);
 }
 
 }  // namespace
@@ -41,6 +43,13 @@ void bind_localizer(py::module_& m) {
   py::class_<LocalizerOptions>(m, "LocalizerOptions")
       .def(py::init<>())
       .def_readwrite("strategy", &LocalizerOptions::strategy)
+      .def_readwrite("coarse_spacing", &LocalizerOptions::coarse_spacing)
+      .def_readwrite("coarse_starts", &LocalizerOptions::coarse_starts)
+      .def_readwrite("candidate_spacing", &LocalizerOptions::candidate_spacing)
+      .def_readwrite("candidate_radius", &LocalizerOptions::candidate_radius)
+      .def_readwrite("max_candidates", &LocalizerOptions::max_candidates)
+      .def_readwrite("minima", &LocalizerOptions::minima)
+      .def_readwrite("finalists", &LocalizerOptions::finalists)
       .def_readwrite("grid_spacing", &LocalizerOptions::grid_spacing)
       .def_readwrite("starts", &LocalizerOptions::starts)
       .def_readwrite("local_radius", &LocalizerOptions::local_radius)

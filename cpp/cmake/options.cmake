@@ -8,6 +8,8 @@ function(wavefix_compile_options target)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -fcx-limited-range)
     endif()
+    # Templates of Eigen in a static library must not mix with those of a program that uses Eigen with other flags.
+    target_compile_definitions(${target} PRIVATE Eigen=wavefix_eigen)
     if(WAVEFIX_WERROR)
       target_compile_options(${target} PRIVATE -Werror)
     endif()

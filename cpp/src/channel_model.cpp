@@ -23,7 +23,7 @@ struct Kind {
   const char* name;
   ImplementationPointer (*read)(ModelCommon, TensorReader&);
 };
-constexpr Kind kinds[] = {{"planar", read_planar_model}};
+constexpr Kind kinds[] = {{"planar", read_planar_model}, {"spherical", read_spherical_model}};
 
 void require_metadata(const std::map<std::string, std::string>& metadata, const std::string& key,
                       const std::string& wanted) {
@@ -112,7 +112,7 @@ const safetensors::Tensor& TensorReader::take(const std::string& name, Dtype dty
   const auto found = file_.tensors.find(name);
   if (found == file_.tensors.end()) throw_model_format("tensor \"" + name + "\" is missing");
   const safetensors::Tensor& tensor = found->second;
-  const auto text = [](Dtype type) { return type == Dtype::f32 ? "F32" : "F64"; };
+  const auto text = [](Dtype type) { return type == Dtype::f32 ? "F32" : type == Dtype::f64 ? "F64" : "I32"; };
   if (tensor.dtype != dtype) {
     throw_model_format("tensor \"" + name + "\": expected dtype " + text(dtype) + ", got " + text(tensor.dtype));
   }

@@ -30,6 +30,26 @@ struct ModelCommon {
   std::size_t n_subcarriers() const { return frequencies.size(); }
 };
 
+/// The paths that a model sees at one position, each with its own phase and delay at every antenna:
+/// H_jk = sum_i amplitude[i, j] e^(-j 2 pi (f_k - f_r) delay[i, j]), amplitude with carrier phase, gain and gate.
+struct Atoms {
+  Atoms(std::size_t capacity, std::size_t n_antennas)
+      : stride(n_antennas),
+        index(capacity),
+        direction(3 * capacity),
+        real(capacity * n_antennas),
+        imag(capacity * n_antennas),
+        delay(capacity * n_antennas) {}
+
+  std::size_t count = 0;           // atoms present; those of negligible amplitude are left out
+  std::size_t stride = 0;          // antennas
+  std::vector<std::size_t> index;  // [count], which atom of the model; increasing
+  std::vector<double> direction;   // [count, 3], unit vector from the source to the user: the carrier phase at the
+                                   // array's reference point falls by 2 pi / wavelength a meter along it
+  std::vector<float> real, imag;   // [count, stride], amplitude at f_r
+  std::vector<double> delay;       // [count, stride], s
+};
+
 class ChannelModel::Implementation {
  public:
   explicit Implementation(ModelCommon common_) : common(std::move(common_)) {}
@@ -44,6 +64,8 @@ class ChannelModel::Implementation {
   /// At most preferred_batch() finite positions; jacobian may be null. Allocates nothing.
   virtual void synthesize(const double* positions, std::size_t count, cfloat* channels, cfloat* jacobian,
                           Workspace& workspace) const = 0;
+  /// The atoms at a finite position; `atoms` has room for n_atoms(). Allocates nothing.
+  virtual void atoms(const double* position, Atoms& atoms, Workspace& workspace) const = 0;
 
   const ModelCommon common;
 };
@@ -73,5 +95,6 @@ void require_orthonormal(const std::string& name, const std::vector<double>& row
 using ImplementationPointer = std::shared_ptr<const ChannelModel::Implementation>;
 
 ImplementationPointer read_planar_model(ModelCommon common, TensorReader& tensors);
+ImplementationPointer read_spherical_model(ModelCommon common, TensorReader& tensors);
 
 }  // namespace wavefix

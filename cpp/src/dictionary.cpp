@@ -243,7 +243,9 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
     shortlists[query].norm = std::sqrt(energy);
   }
   // A float32 inner product of `size` complex entries errs by at most (2 size + 4) 2^-24 ||a|| ||b|| in each part.
+  // Terms below the least normal number lose up to half of the least denormal one each, in product and sum.
   const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * std::ldexp(1.0, -24);
+  const double underflow = std::sqrt(2.0) * 4.0 * static_cast<double>(size) * std::ldexp(1.0, -149);
   const QueryColumns columns(queries, similarity);
   const std::size_t step = tile_blocks(columns.count), tile_rows = step * block_rows;
   std::vector<float> products(columns.count * tile_rows);  // [column][row of the tile]
@@ -262,10 +264,16 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
       const float* const real = products.data() + query * columns.per_query * tile_rows;
       const float* const imag = columns.per_query == 2 ? real + tile_rows : real;
       for (std::size_t row = 0; row < rows; ++row) {
-        const bool squared = similarity == Similarity::phase_sensitive;
-        const double scale = squared ? 2.0 * std::sqrt(tile_energies[row]) * shortlist.norm : 1.0;
-        const double cost = cost_of(similarity, {real[row], imag[row]}, tile_energies[row], shortlist.norm);
-        shortlist.consider(k, cost, rounding * scale, begin + row);
+        const double scale = columns.scale[query], norms = std::sqrt(tile_energies[row]) * shortlist.norm;
+        const cdouble inner = scale * cdouble(real[row], imag[row]);
+        double error = rounding * norms + underflow * scale;
+        error = similarity == Similarity::phase_sensitive ? 2.0 * error : norms > 0.0 ? error / norms : 0.0;
+        const double cost = cost_of(similarity, inner, tile_energies[row], shortlist.norm);
+        if (std::isfinite(cost)) {
+          shortlist.consider(k, cost, error, begin + row);
+        } else {  // float32 overflowed: float64 decides
+          shortlist.consider(k, 0.0, std::numeric_limits<double>::infinity(), begin + row);
+        }
       }
       shortlist.prune(k);
     });

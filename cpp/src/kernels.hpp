@@ -6,6 +6,8 @@
 
 #include <cstddef>
 
+#include "source_kernels.hpp"
+
 namespace wavefix {
 
 /// Rows in a block of a packed matrix of T: two of the widest vector registers, whatever the processor has.
@@ -23,6 +25,25 @@ struct PackedProduct {
   std::size_t out_stride;
 };
 
+/// Costs of points in one cell of Envelopes: coefficients at three nodes in a row, each [2 capacity] envelopes,
+/// [capacity] energies and pairs (l < m) from 3 capacity + m (m - 1) + 2 l.
+struct EnvelopeCell {
+  const float* nodes;
+  std::size_t node_stride, slots, capacity;
+  const float *carrier_re, *carrier_im;  // [slots, lanes], carrier_stride apart
+  std::size_t carrier_stride;
+  float* cost;  // [lanes], added to
+  std::size_t lanes;
+  float first, step;  // of the lanes' coordinate, in nodes from the middle one
+};
+
+/// The sum over antennas of conj(a_j) z_j(delay_j), z tabulated at `nodes` points and interpolated by cubics.
+struct PathProduct {
+  const float *real, *imag, *delay;  // [antennas], delay in nodes
+  const float* profile;              // [antennas, nodes, 2]
+  std::size_t antennas, nodes;
+};
+
 struct Kernels {
   const char* level;
   void (*multiply_float)(const PackedProduct<float>&);
@@ -32,6 +53,12 @@ struct Kernels {
   /// real + j imag = e^(j 2 pi turns), to a few units in the last place for |turns| < 2^31. Reducing whole turns
   /// first loses nothing, where reducing radians would.
   void (*unit_phasors)(const double* turns, std::size_t count, double* real, double* imag);
+  /// Distances and amplitudes of a source for a block of antennas; false if none of them sees it.
+  bool (*trace_source)(const SourceTrace&);
+  /// The channel, and its derivatives, of a block of antennas.
+  void (*sum_sources)(const SourceSum&);
+  void (*envelope_costs)(const EnvelopeCell&);
+  void (*path_product)(const PathProduct&, float* real_imag);
 };
 
 extern const Kernels generic_kernels;

@@ -2,9 +2,11 @@
 // Channels laid out for the products of a dictionary search: entries in packed blocks, queries as columns.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
+#include "channel_math.hpp"
 #include "kernels.hpp"
 #include "packed_matrix.hpp"
 #include "wavefix/dictionary.hpp"
@@ -15,7 +17,8 @@ namespace wavefix {
 inline constexpr std::size_t block_rows = packed_block_rows<float>;
 
 /// Queries as columns of real numbers: re and im interleaved, whose product with an entry is Re<entry, query>; for (5)
-/// each is followed by -j times itself, whose product is Im<entry, query>.
+/// each is followed by -j times itself, whose product is Im<entry, query>. Each query is divided by a power of two near
+/// its norm, so that products stay in the range of float32 however large or small the channels are.
 class QueryColumns {
  public:
   QueryColumns(View<const cfloat, 3> queries, Similarity similarity)
@@ -25,7 +28,12 @@ class QueryColumns {
         stride(depth + lane_padding),  // not a power of two: columns would compete for one cache set
         values_(count * stride) {
     for (std::size_t query = 0; query < queries.shape[0]; ++query) {
-      const cfloat* const source = queries.row(query);
+      const cfloat* const original = queries.row(query);
+      const double norm = std::sqrt(detail::energy(original, queries.stride()));
+      scale.push_back(norm > 0.0 && std::isfinite(norm) ? std::exp2(std::floor(std::log2(norm))) : 1.0);
+      const double inverse = 1.0 / scale.back();
+      std::vector<cfloat> source(queries.stride());
+      for (std::size_t i = 0; i < source.size(); ++i) source[i] = cfloat(cdouble(original[i]) * inverse);
       float* const plain = values_.data() + query * per_query * stride;
       for (std::size_t i = 0; i < queries.stride(); ++i) {
         plain[2 * i] = source[i].real();
@@ -44,6 +52,7 @@ class QueryColumns {
   }
 
   const std::size_t per_query, count, depth, stride;
+  std::vector<double> scale;  // [queries]: what the products are to be multiplied by
 
  private:
   std::vector<float> values_;

@@ -1,59 +1,240 @@
 // SPDX-License-Identifier: Apache-2.0
+// parallel_for on threads of our own: they survive fork (a child makes new ones, where the OpenMP runtime would hang),
+// are shared by all callers, and the thread sanitizer sees through them. OpenMP is only asked what its user has set.
 #include "wavefix/parallel.hpp"
 
 #include <algorithm>
 #include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
+#include <thread>
 
 #include "wavefix/error.hpp"
 
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(_OPENMP) && defined(__unix__)
+#if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <signal.h>
+#define WAVEFIX_PTHREADS
+#endif
+#if defined(__linux__)
+#include <sched.h>
 #endif
 
 namespace wavefix {
 namespace {
 
-#if defined(_OPENMP)
-std::atomic<bool> region_has_run{false};
-std::atomic<bool> forked_after_region{false};
+using Body = std::function<void(std::size_t, int)>;
 
-void note_fork_in_child() {
-  if (region_has_run.load()) forked_after_region.store(true);
-}
-
-void watch_for_fork() {
-#if defined(__unix__)
-  static std::once_flag once;
-  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, note_fork_in_child); });
-#endif
-}
-#endif
+thread_local bool inside_loop = false;  // of a parallel_for with several threads, on any of them
 
 void throw_interrupted() { throw Interrupted("interrupted by the caller"); }
 
-void serial_for(std::size_t items, const Execution& execution, const std::function<void(std::size_t, int)>& body) {
-  for (std::size_t index = 0; index < items; ++index) {
-    if (execution.interrupt && execution.interrupt()) throw_interrupted();
-    body(index, 0);
+int count_processors() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(CPU_COUNT(&set), 1);
+#endif
+  return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
+}
+
+int processors() {  // that this process may run on, asked for once
+  static const int count = count_processors();
+  return count;
+}
+
+/// One parallel_for call; lives on its caller's stack.
+struct Job {
+  const std::size_t items;
+  const Body& body;
+  std::fenv_t environment{};  // rounding and denormals as the caller has them, so that no result depends on the thread
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> stop{false};
+  std::exception_ptr first{};  // guarded by the pool's mutex, as are the numbers below
+  int places;                  // for helpers that may still join
+  int joined = 0;
+  std::atomic<int> working{0};
+  std::condition_variable done{};
+
+  Job(std::size_t items_, const Body& body_, int helpers) : items(items_), body(body_), places(helpers) {
+    std::fegetenv(&environment);
   }
+
+  template <class Ask>
+  std::exception_ptr work(int worker, const Ask& ask) {
+    inside_loop = true;
+    std::exception_ptr error;
+    try {
+      while (!stop.load(std::memory_order_relaxed)) {
+        const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= items) break;
+        ask();
+        body(index, worker);
+      }
+    } catch (...) {
+      stop.store(true);
+      error = std::current_exception();
+    }
+    inside_loop = false;
+    return error;
+  }
+};
+
+/// Helper threads, woken when a loop has room for them. Never destroyed: its threads sleep until the process ends.
+class Pool {
+ public:
+  void run(Job& job, const Execution& execution) {
+    submit(job);
+    const auto interrupted = [&] { return execution.interrupt && execution.interrupt(); };
+    std::exception_ptr error = job.work(0, [&] {
+      if (interrupted()) throw_interrupted();
+    });
+    std::unique_lock<std::mutex> lock(mutex_);
+    close(job);
+    if (!job.first) job.first = error;
+    lock.unlock();
+    spin([&job] { return job.working.load() == 0; });
+    lock.lock();
+    while (job.working > 0) {  // each helper is in its last item
+      if (job.done.wait_for(lock, std::chrono::milliseconds(100)) != std::cv_status::timeout || job.stop) continue;
+      lock.unlock();  // the question may wait for a lock of the caller's own
+      try {
+        if (interrupted()) throw_interrupted();
+      } catch (...) {
+        job.stop.store(true);
+        error = std::current_exception();
+      }
+      lock.lock();
+      if (!job.first) job.first = error;
+    }
+    if (job.first) std::rethrow_exception(job.first);
+  }
+
+ private:
+  void submit(Job& job) {
+    int wanted = job.places;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      grow(wanted);
+      jobs_.push_back(&job);
+      open_.store(true);
+    }
+    while (wanted-- > 0) wake_.notify_one();
+  }
+
+  void close(Job& job) {
+    jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
+    open_.store(!jobs_.empty());
+  }
+
+  /// Waits a moment without sleeping: loops follow each other closely, and waking up takes longer than many of them.
+  template <class Condition>
+  void spin(const Condition& condition) const {
+    if (awake_.load() >= processors()) return;  // somebody else needs the processor
+    const auto begin = std::chrono::steady_clock::now();
+    while (!condition() && std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(1)) {
+    }
+  }
+
+  /// At least `count` helpers, shared by all loops: callers on many threads do not multiply them.
+  void grow(int count) {
+#if defined(WAVEFIX_PTHREADS)
+    if (threads_ >= count) return;
+    sigset_t all, before;  // signals belong to the threads of the program
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+#endif
+    try {
+      for (; threads_ < count; ++threads_) {
+        std::thread([this] { help(); }).detach();
+        ++awake_;
+      }
+    } catch (const std::system_error&) {  // no more threads to be had: the loop runs on those that there are
+    }
+#if defined(WAVEFIX_PTHREADS)
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
+  }
+
+  [[noreturn]] void help() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      lock.unlock();
+      spin([this] { return open_.load(); });
+      lock.lock();
+      if (jobs_.empty()) {
+        --awake_;
+        wake_.wait(lock, [this] { return !jobs_.empty(); });
+        ++awake_;
+      }
+      Job& job = *jobs_.front();
+      const int worker = ++job.joined;
+      ++job.working;
+      if (--job.places == 0) close(job);
+      lock.unlock();
+      std::fesetenv(&job.environment);
+      const std::exception_ptr error = job.work(worker, [] {});
+      lock.lock();
+      if (!job.first) job.first = error;
+      if (--job.working == 0) job.done.notify_one();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job*> jobs_;          // those with places left
+  std::atomic<bool> open_{false};  // whether there are any
+  int threads_ = 0;
+  std::atomic<int> awake_{0};
+};
+
+std::atomic<Pool*> current_pool{nullptr};
+
+Pool& pool() {
+#if defined(WAVEFIX_PTHREADS)
+  // The child of a fork has none of the threads: it forgets the pool, whose mutex may be locked for ever, and makes
+  // one.
+  static const int watched = pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
+  (void)watched;
+#endif
+  Pool* existing = current_pool.load();
+  if (existing != nullptr) return *existing;
+  Pool* const made = new Pool;
+  if (current_pool.compare_exchange_strong(existing, made)) return *made;
+  delete made;  // another thread was faster
+  return *existing;
+}
+
+/// What OMP_NUM_THREADS or omp_set_num_threads (torch.set_num_threads calls it) says; else all processors.
+int default_threads() {
+#if defined(_OPENMP)
+  return std::min(omp_get_max_threads(), omp_get_thread_limit());
+#else
+  const char* const text = std::getenv("OMP_NUM_THREADS");
+  const long number = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+  return number > 0 && number <= 1 << 20 ? static_cast<int>(number) : processors();
+#endif
 }
 
 }  // namespace
 
 int thread_count(std::size_t items, int requested) {
+  if (inside_loop) return 1;
 #if defined(_OPENMP)
-  if (forked_after_region.load() || omp_in_parallel()) return 1;
-  const int threads = requested > 0 ? requested : omp_get_max_threads();
-  return static_cast<int>(std::min<std::size_t>(std::max(threads, 1), std::max<std::size_t>(items, 1)));
-#else
-  (void)items, (void)requested;
-  return 1;
+  if (omp_in_parallel()) return 1;
 #endif
+  // each thread has a workspace: a slip of the pen must not take all memory
+  static const int most = std::max(64, 4 * processors());
+  const int threads = std::clamp(requested > 0 ? requested : default_threads(), 1, most);
+  return static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(items, 1)));
 }
 
 bool has_openmp() {
@@ -64,34 +245,17 @@ bool has_openmp() {
 #endif
 }
 
-void parallel_for(std::size_t items, const Execution& execution, const std::function<void(std::size_t, int)>& body) {
+void parallel_for(std::size_t items, const Execution& execution, const Body& body) {
   const int threads = thread_count(items, execution.threads);
-  if (threads <= 1) return serial_for(items, execution, body);
-#if defined(_OPENMP)
-  watch_for_fork();
-  region_has_run.store(true);
-  std::atomic<std::size_t> next{0};
-  std::atomic<bool> stop{false};
-  std::exception_ptr first;
-  std::mutex first_mutex;
-#pragma omp parallel num_threads(threads)
-  {
-    const int worker = omp_get_thread_num();
-    try {
-      while (!stop.load(std::memory_order_relaxed)) {
-        const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
-        if (index >= items) break;
-        if (worker == 0 && execution.interrupt && execution.interrupt()) throw_interrupted();
-        body(index, worker);
-      }
-    } catch (...) {  // an exception that leaves the region would end the process
-      stop.store(true);
-      const std::lock_guard<std::mutex> lock(first_mutex);
-      if (!first) first = std::current_exception();
-    }
+  if (threads > 1) {
+    Job job(items, body, threads - 1);
+    pool().run(job, execution);
+    return;
   }
-  if (first) std::rethrow_exception(first);
-#endif
+  for (std::size_t index = 0; index < items; ++index) {
+    if (execution.interrupt && execution.interrupt()) throw_interrupted();
+    body(index, 0);
+  }
 }
 
 }  // namespace wavefix

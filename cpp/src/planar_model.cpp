@@ -50,7 +50,8 @@ void PlanarModel::fill_inputs(const double* positions, std::size_t count, std::s
   }
 }
 
-/// w = scale z softmax(|z|) and its derivatives by the inputs of the network.
+/// z softmax(|z|) and its derivatives by the inputs of the network. The scale comes last: where channels are tiny or
+/// huge, squares of scaled weights leave the range of float32.
 void PlanarModel::weigh(const Outputs& outputs, std::size_t tangents, Scratch& scratch) const {
   const std::size_t stride = net_.stride, atoms = net_.atoms;
   const auto n = index_of(stride);
@@ -62,9 +63,8 @@ void PlanarModel::weigh(const Outputs& outputs, std::size_t tangents, Scratch& s
   float total = 0;
   for (std::size_t i = 0; i < atoms; ++i) total += share[index_of(i)];
   share *= 1 / total;
-  const auto scale = static_cast<float>(net_.scale);
-  Lanes<float>(scratch.w.data(), n) = scale * share * real;
-  Lanes<float>(scratch.w.data() + stride, n) = scale * share * imag;
+  Lanes<float>(scratch.w.data(), n) = share * real;
+  Lanes<float>(scratch.w.data() + stride, n) = share * imag;
   for (std::size_t c = 0; c < tangents; ++c) {
     const float* tangent = outputs.weight + (1 + c) * 2 * stride;
     const ConstLanes<float> dreal(tangent, n), dimag(tangent + stride, n);
@@ -73,12 +73,12 @@ void PlanarModel::weigh(const Outputs& outputs, std::size_t tangents, Scratch& s
     float mean = 0;
     for (std::size_t i = 0; i < atoms; ++i) mean += share[index_of(i)] * growth[index_of(i)];
     float* dw = scratch.dw.data() + c * 2 * stride;
-    Lanes<float>(dw, n) = scale * share * (dreal + real * (growth - mean));
-    Lanes<float>(dw + stride, n) = scale * share * (dimag + imag * (growth - mean));
+    Lanes<float>(dw, n) = share * (dreal + real * (growth - mean));
+    Lanes<float>(dw + stride, n) = share * (dimag + imag * (growth - mean));
   }
 }
 
-/// Lists the atoms that matter and gathers their weights.
+/// Lists the atoms that matter and gathers their weights, scaled.
 void PlanarModel::select(const Outputs& outputs, std::size_t tangents, Scratch& scratch) const {
   const std::size_t stride = net_.stride, atoms = net_.atoms;
   const auto n = index_of(stride);
@@ -109,8 +109,9 @@ void PlanarModel::select(const Outputs& outputs, std::size_t tangents, Scratch& 
     if (!(size[index_of(i)] <= least_size && impact[index_of(i)] <= least_impact)) scratch.kept.push_back(i);
   }
   const std::size_t kept = scratch.kept.size(), to = scratch.stride = padded(kept);
+  const auto scale = static_cast<float>(net_.scale);
   const auto gather = [&](const float* from, float* target) {
-    for (std::size_t m = 0; m < kept; ++m) target[m] = from[scratch.kept[m]];
+    for (std::size_t m = 0; m < kept; ++m) target[m] = scale * from[scratch.kept[m]];
     std::fill(target + kept, target + to, 0.0f);
   };
   for (std::size_t plane = 0; plane < 2; ++plane) {

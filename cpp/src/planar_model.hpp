@@ -49,6 +49,7 @@ class PlanarModel final : public ChannelModel::Implementation {
   std::size_t preferred_batch() const override { return 8; }
   void synthesize(const double* positions, std::size_t count, cfloat* channels, cfloat* jacobian,
                   ChannelModel::Workspace& workspace) const override;
+  void atoms(const double* position, Atoms& atoms, ChannelModel::Workspace& workspace) const override;
 
  private:
   class Scratch;

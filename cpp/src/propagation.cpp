@@ -195,6 +195,7 @@ void check_positions(const Scene& scene, View<const double, 2> positions) {
     const Vector3 x = Eigen::Map<const Vector3>(positions.row(i));
     const std::string name = "positions[" + std::to_string(i) + "]";
     if (!x.allFinite()) throw DataError(name + ": expected finite coordinates");
+    if (x.cwiseAbs().maxCoeff() > 1e100) throw DataError(name + ": expected coordinates below 1e100 m");  // squares fit
     for (const auto& antenna : scene.antennas) {
       if ((x - Eigen::Map<const Vector3>(antenna.data())).norm() < detail::touching) {
         throw DataError(name + ": expected a distance to every antenna, got an antenna's own position");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -58,6 +59,7 @@ struct Refiner::Scratch {
   std::vector<cfloat> channel, jacobian;
   Matrix3 information;
   Eigen::Vector3d gradient;
+  std::vector<std::size_t> by_frequency{};  // subcarriers in order of frequency
 
   std::size_t size() const { return channel.size(); }
 
@@ -86,6 +88,11 @@ Refiner::Refiner(const ChannelModel& model, const RefineOptions& options)
       !(options.tolerance >= 0.0)) {
     throw ShapeError("refine options: expected max_iterations >= 0, initial_damping > 0, max_step > 0, tolerance >= 0");
   }
+  const std::vector<double>& frequencies = model.frequencies();
+  scratch_->by_frequency.resize(frequencies.size());
+  std::iota(scratch_->by_frequency.begin(), scratch_->by_frequency.end(), std::size_t{0});
+  std::stable_sort(scratch_->by_frequency.begin(), scratch_->by_frequency.end(),
+                   [&](std::size_t a, std::size_t b) { return frequencies[a] < frequencies[b]; });
 }
 Refiner::Refiner(Refiner&&) noexcept = default;
 Refiner::~Refiner() = default;
@@ -104,7 +111,8 @@ double Refiner::structured_cost(const cfloat* channel, const double* position) {
   if (along < 2) return detail::squared_distance(channel, s.channel.data(), s.size());
   cdouble sum = 0.0, previous = 0.0;
   for (std::size_t i = 0; i < s.size(); ++i) {
-    const cdouble rest = cdouble(channel[i]) - cdouble(s.channel[i]);
+    const std::size_t entry = by_subcarrier ? i - i % along + s.by_frequency[i % along] : i;
+    const cdouble rest = cdouble(channel[entry]) - cdouble(s.channel[entry]);
     if (i % along != 0) sum += rest * std::conj(previous);
     previous = rest;
   }
@@ -174,13 +182,20 @@ void refine(const ChannelModel& model, View<const cfloat, 3> channels, View<cons
     const double* start = starts.row(row);
     const bool finite = std::all_of(start, start + 3, [](double v) { return std::isfinite(v); }) &&
                         detail::all_finite(channels.row(row), channels.stride());
-    if (!finite) {
+    const auto refuse = [&] {
       std::fill_n(positions.row(row), 3, nan);
       costs.data[row] = nan;
       iterations.data[row] = -1;
+    };
+    if (!finite) {
+      refuse();
       return;
     }
     const Refinement result = refiners[static_cast<std::size_t>(worker)].refine(channels.row(row), start);
+    if (!std::isfinite(result.cost)) {  // so far outside that the model has no value there
+      refuse();
+      return;
+    }
     std::copy_n(result.position.data(), 3, positions.row(row));
     costs.data[row] = result.cost;
     iterations.data[row] = result.converged ? result.iterations : -result.iterations;

@@ -23,9 +23,9 @@ std::uint64_t little_endian(const unsigned char* bytes) {
 /// Bytes of an entry by its dtype and shape; a product that overflows is an error.
 std::uint64_t bytes_of(const std::string& name, const Entry& entry) {
   std::uint64_t bytes = 0;
-  if (entry.dtype == "F32") bytes = 4;
+  if (entry.dtype == "F32" || entry.dtype == "I32") bytes = 4;
   if (entry.dtype == "F64") bytes = 8;
-  if (bytes == 0) fail("tensor \"" + name + "\" has dtype " + entry.dtype + ", expected F32 or F64");
+  if (bytes == 0) fail("tensor \"" + name + "\" has dtype " + entry.dtype + ", expected F32, F64 or I32");
   for (const std::uint64_t extent : entry.shape) {
     if (extent != 0 && bytes > std::numeric_limits<std::uint64_t>::max() / extent) {
       fail("tensor \"" + name + "\" has a shape whose size overflows");
@@ -70,7 +70,7 @@ void copy_values(const std::string& name, const unsigned char* bytes, std::vecto
   for (std::size_t index = 0; index < values.size(); ++index) {
     T value;
     std::memcpy(&value, bytes + index * sizeof(T), sizeof(T));  // the buffer may have any alignment
-    if (!std::isfinite(value)) {
+    if (!std::isfinite(static_cast<double>(value))) {
       fail("tensor \"" + name + "\" has a value that is not finite, at index " + std::to_string(index));
     }
     values[index] = static_cast<double>(value);
@@ -79,16 +79,13 @@ void copy_values(const std::string& name, const unsigned char* bytes, std::vecto
 
 Tensor read_tensor(const std::string& name, const Entry& entry, const unsigned char* buffer) {
   Tensor tensor;
-  tensor.dtype = entry.dtype == "F64" ? Dtype::f64 : Dtype::f32;
+  tensor.dtype = entry.dtype == "F64" ? Dtype::f64 : entry.dtype == "I32" ? Dtype::i32 : Dtype::f32;
   tensor.shape.assign(entry.shape.begin(), entry.shape.end());
   const std::uint64_t bytes = entry.end - entry.begin;
-  if (tensor.dtype == Dtype::f64) {
-    tensor.values.resize(static_cast<std::size_t>(bytes / 8));
-    copy_values<double>(name, buffer + entry.begin, tensor.values);
-  } else {
-    tensor.values.resize(static_cast<std::size_t>(bytes / 4));
-    copy_values<float>(name, buffer + entry.begin, tensor.values);
-  }
+  tensor.values.resize(static_cast<std::size_t>(bytes / (tensor.dtype == Dtype::f64 ? 8 : 4)));
+  if (tensor.dtype == Dtype::f64) copy_values<double>(name, buffer + entry.begin, tensor.values);
+  if (tensor.dtype == Dtype::f32) copy_values<float>(name, buffer + entry.begin, tensor.values);
+  if (tensor.dtype == Dtype::i32) copy_values<std::int32_t>(name, buffer + entry.begin, tensor.values);
   return tensor;
 }
 

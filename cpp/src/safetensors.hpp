@@ -17,7 +17,7 @@ inline constexpr std::size_t max_header_bytes = std::size_t{1} << 20;
 inline constexpr std::size_t max_file_bytes = ChannelModel::max_bytes;
 inline constexpr std::size_t max_dimensions = 8;
 
-enum class Dtype { f32, f64 };
+enum class Dtype { f32, f64, i32 };
 
 /// One entry of the header.
 struct Entry {
@@ -38,7 +38,7 @@ Header parse_header(const std::string& text);
 struct Tensor {
   Dtype dtype = Dtype::f32;
   std::vector<std::size_t> shape;
-  std::vector<double> values;  ///< finite; a float32 is exact as a double
+  std::vector<double> values;  ///< finite; float32 and int32 are exact as doubles
 
   std::size_t extent(std::size_t axis) const { return shape.at(axis); }
 };

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "wavefix/channel_model.hpp"
@@ -18,21 +19,21 @@ inline constexpr double carrier = 3.5e9;
 /// Appends tensors and writes the safetensors layout: header length, JSON header, data.
 class ModelFile {
  public:
+  explicit ModelFile(std::string kind = "planar") : kind_(std::move(kind)) {}
+
   template <class T>
   void add(const std::string& name, const std::vector<std::size_t>& shape, const std::vector<T>& values) {
     std::string extents;
     for (const std::size_t extent : shape) extents += (extents.empty() ? "" : ",") + std::to_string(extent);
     const std::size_t begin = data_.size();
     data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-    header_ += ",\"" + name + "\":{\"dtype\":\"" + (sizeof(T) == 8 ? "F64" : "F32") + "\",\"shape\":[" + extents +
-               "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(data_.size()) + "]}";
+    header_ += ",\"" + name + "\":{\"dtype\":\"" + dtype_of(T()) + "\",\"shape\":[" + extents + "],\"data_offsets\":[" +
+               std::to_string(begin) + "," + std::to_string(data_.size()) + "]}";
   }
 
   std::string bytes() const {
-    const std::string header =
-        R"({"__metadata__":{"format":"wavefix","format_version":"1","kind":"planar","units":"m,s,Hz,rad",)"
-        R"("activation":"silu","training":"{}"})" +
-        header_ + "}";
+    const std::string header = R"({"__metadata__":{"format":"wavefix","format_version":"1","kind":")" + kind_ +
+                               R"(","units":"m,s,Hz,rad","activation":"silu","training":"{}"})" + header_ + "}";
     const std::uint64_t length = header.size();
     std::string file(sizeof length, '\0');
     std::memcpy(file.data(), &length, sizeof length);
@@ -40,11 +41,15 @@ class ModelFile {
   }
 
  private:
-  std::string header_, data_;
+  static const char* dtype_of(double) { return "F64"; }
+  static const char* dtype_of(float) { return "F32"; }
+  static const char* dtype_of(std::int32_t) { return "I32"; }
+
+  std::string kind_, header_, data_;
 };
 
-inline ChannelModel plane_wave_model(std::size_t antennas = 8, std::size_t subcarriers = 12, std::size_t waves = 10,
-                                     double extent = 6.0) {
+inline std::string plane_wave_model_file(std::size_t antennas = 8, std::size_t subcarriers = 12, std::size_t waves = 10,
+                                         double extent = 6.0) {
   std::mt19937 generator(1);
   std::normal_distribution<double> normal;
   std::uniform_real_distribution<double> uniform(-1.0, 1.0);
@@ -87,7 +92,12 @@ inline ChannelModel plane_wave_model(std::size_t antennas = 8, std::size_t subca
   file.add<float>("weight.0.bias_real", {waves}, real);
   file.add<float>("weight.0.bias_imag", {waves}, imag);
   file.add<double>("weight.scale", {1}, {1e-4});
-  const std::string bytes = file.bytes();
+  return file.bytes();
+}
+
+inline ChannelModel plane_wave_model(std::size_t antennas = 8, std::size_t subcarriers = 12, std::size_t waves = 10,
+                                     double extent = 6.0) {
+  const std::string bytes = plane_wave_model_file(antennas, subcarriers, waves, extent);
   return ChannelModel::from_bytes(bytes.data(), bytes.size());
 }
 

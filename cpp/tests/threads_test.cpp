@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Callers on threads of their own. ThreadSanitizer runs these in a build without OpenMP, whose runtime it cannot see.
+// Callers on threads of their own, in regions of their own, and in processes of their own. ThreadSanitizer runs the
+// cases with "thread" in their name, in a build without OpenMP, whose runtime it cannot see.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <mutex>
 #include <numeric>
+#include <set>
 #include <thread>
 #include <vector>
 
+#include "plane_wave_model.hpp"
 #include "wavefix/error.hpp"
+#include "wavefix/localizer.hpp"
 #include "wavefix/parallel.hpp"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
@@ -56,5 +72,118 @@ TEST_CASE("threads that loop inside a loop body stay correct") {
   });
   for (const int count : counts) CHECK(count == 50);
 }
+
+TEST_CASE("threads share the helpers: no more of them than one caller asks for") {
+  std::mutex mutex;
+  std::set<std::thread::id> helpers;
+  on_threads(6, [&](int) {
+    const auto caller = std::this_thread::get_id();
+    wavefix::parallel_for(400, {3, {}}, [&](std::size_t, int worker) {
+      CHECK((worker == 0) == (std::this_thread::get_id() == caller));
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (worker != 0) helpers.insert(std::this_thread::get_id());
+    });
+  });
+  // the largest loops of this program ask for 7 threads, or for the default
+  CHECK(static_cast<int>(helpers.size()) <= std::max(6, wavefix::thread_count(1 << 30, 0) - 1));
+}
+
+TEST_CASE("a slip in the number of threads costs no memory") {
+  const int most = wavefix::thread_count(1 << 30, 1 << 30);
+  CHECK(most >= 64);
+  CHECK(most <= 64 + 4 * static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+TEST_CASE("threads round as their caller does") {
+  std::fesetround(FE_UPWARD);
+  std::atomic<int> different{0};
+  wavefix::parallel_for(64, {3, {}}, [&](std::size_t, int) { different += std::fegetround() != FE_UPWARD; });
+  std::fesetround(FE_TONEAREST);
+  CHECK(different == 0);
+  wavefix::parallel_for(64, {3, {}}, [&](std::size_t, int) { different += std::fegetround() != FE_TONEAREST; });
+  CHECK(different == 0);
+}
+
+/// Everything that a localizer answers about 12 users, as one vector.
+std::vector<double> located(const wavefix::Localizer& localizer, const wavefix::ChannelModel& model,
+                            const std::vector<wavefix::cfloat>& channels, int threads) {
+  constexpr std::size_t n = 12;
+  std::vector<double> found(14 * n);
+  std::vector<std::uint8_t> status(n);
+  double* const x = found.data();
+  localizer.locate({channels.data(), {n, model.n_antennas(), model.n_subcarriers()}},
+                   {{x, {n, 3}}, {x + 3 * n, {n, 3, 3}}, {status.data(), {n}}, {x + 12 * n, {n}}, {x + 13 * n, {n}}},
+                   {threads, {}});
+  found.insert(found.end(), status.begin(), status.end());
+  return found;
+}
+
+TEST_CASE("threads share one model and one localizer") {
+  const auto model = wavefix::testing::plane_wave_model(4, 6, 6, 2.0);
+  const wavefix::Localizer localizer(model);
+  const auto positions = wavefix::testing::random_positions(model, 12);
+  const auto channels = wavefix::testing::synthesize(model, positions);
+  const auto wanted = located(localizer, model, channels, 1);
+  std::atomic<int> different{0};
+  on_threads(4, [&](int caller) {
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      different += located(localizer, model, channels, 1 + caller % 3) != wanted;
+      different += wavefix::testing::synthesize(model, positions) != channels;
+    }
+  });
+  CHECK(different == 0);
+}
+
+#if defined(_OPENMP)
+TEST_CASE("a loop inside an outer OpenMP region stays on its caller") {
+  if (!wavefix::has_openmp()) return;
+  std::atomic<int> strays{0};
+#pragma omp parallel num_threads(3)
+  {
+    const auto caller = std::this_thread::get_id();
+    strays += wavefix::thread_count(100, 8) != 1;
+    wavefix::parallel_for(100, {8, {}}, [&](std::size_t, int) { strays += std::this_thread::get_id() != caller; });
+  }
+  CHECK(strays == 0);
+  omp_set_num_threads(1);  // as torch does in the workers of its data loaders
+  const int by_default = wavefix::thread_count(100, 0);
+  omp_set_num_threads(3);
+  CHECK(by_default == 1);
+  CHECK(wavefix::thread_count(100, 0) == 3);
+}
+#endif
+
+#if defined(__unix__)
+/// Bodies that ran on other threads than the caller's, with time for these to wake up.
+int helped() {
+  std::atomic<int> by_helpers{0};
+  wavefix::parallel_for(40, {4, {}}, [&](std::size_t, int worker) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    by_helpers += worker != 0;
+  });
+  return by_helpers;
+}
+
+TEST_CASE("a fork has helpers of its own, even while its parent is in a loop") {
+  CHECK(helped() > 0);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) wavefix::parallel_for(64, {4, {}}, [](std::size_t, int) {});
+  });
+  for (int repeat = 0; repeat < 8; ++repeat) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(20);  // what hangs dies
+      const bool good = helped() > 0;
+      _exit(good ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+  }
+  stop = true;
+  busy.join();
+}
+#endif
 
 }  // namespace

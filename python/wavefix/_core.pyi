@@ -132,6 +132,13 @@ class Status(enum.IntEnum):
 class LocalizerOptions:
     def __init__(self) -> None: ...
     strategy: str
+    coarse_spacing: float
+    coarse_starts: int
+    candidate_spacing: float
+    candidate_radius: float
+    max_candidates: int
+    minima: int
+    finalists: int
     grid_spacing: float
     starts: int
     local_radius: float
@@ -149,7 +156,12 @@ class Localizer:
     def locate(
         self, n_antennas: int, n_subcarriers: int, channels: NDArray[np.complex64], out: object, threads: int = 0
     ) -> tuple[
-        NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.uint8],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
     ]: ...
     @property
     def options(self) -> LocalizerOptions: ...

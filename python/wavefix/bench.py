@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from wavefix._core import Error
 from wavefix.channel_model import ChannelModel
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
 from wavefix.dictionary import Dictionary
 from wavefix.environment import environment_record
 from wavefix.localizer import Localizer
 from wavefix.refine import refine
 from wavefix.report import aligned, duration
-
-SPEED_OF_LIGHT = 299792458.0
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavefix import _core
-from wavefix._core import ShapeError
+from wavefix.arrays import as_output, as_points
 from wavefix.files import Path_, written_whole
 
 
 class ChannelModel:
-    """A trained channel model, evaluated in C++ (docs/equations.md, (2)).
+    """A trained channel model, evaluated in C++ (docs/equations.md, (1) to (3)).
 
     It never changes, so it may be shared between threads; copies are references. Pickles hold the model file.
     ``load``, ``from_bytes`` and ``wavefix.fit`` make one.
@@ -86,22 +86,26 @@ class ChannelModel:
         Args:
             positions: real numbers; ``n`` may be 0.
             jacobian: also return the derivatives by x, y, z, ``[n, 3, n_antennas, n_subcarriers]``, per meter.
-            out: where to write: an array, or a pair of arrays with ``jacobian``.
+            out: where to write: an array, or a pair of arrays with ``jacobian``, in C order; it is returned.
             threads: 0 for all.
 
         Raises:
             ShapeError: ``positions`` or ``out`` has the wrong shape.
             DataError: a position is not finite.
         """
-        points = _positions(positions)
+        points = as_points("positions", positions)
         if not jacobian:
-            return self._core.synthesize(points, out, threads)
-        channels, derivatives = (None, None) if out is None else _pair(out)
-        return self._core.synthesize_with_jacobian(points, channels, derivatives, threads)
+            target = None if out is None else as_output("out", out)
+            channels = self._core.synthesize(points, target, threads)
+            return channels if out is None else out
+        if out is None:
+            return self._core.synthesize_with_jacobian(points, None, None, threads)
+        self._core.synthesize_with_jacobian(points, *_pair(out), threads)
+        return out
 
     @property
     def kind(self) -> str:
-        """Architecture, for example ``"planar"``."""
+        """Architecture, ``"planar"`` or ``"spherical"``."""
         return self._core.kind
 
     @property
@@ -136,7 +140,7 @@ class ChannelModel:
 
     @property
     def n_atoms(self) -> int:
-        """Number of terms in the sum (2)."""
+        """Number of terms in the sum (2), or of sources in (1)."""
         return self._core.n_atoms
 
     @property
@@ -161,16 +165,7 @@ class ChannelModel:
         return self
 
 
-def _positions(positions: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(positions)
-    if array.dtype != np.float64 and not np.can_cast(array.dtype, np.float64, casting="safe"):
-        raise TypeError(f"positions: expected float64, got {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != 3:
-        raise ShapeError(f"positions: expected shape (n, 3), got {array.shape}")
-    return np.ascontiguousarray(array, dtype=np.float64)
-
-
 def _pair(out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError("out: with jacobian=True, expected a pair (channels, jacobian)")
-    return out
+    return as_output("out", out[0]), as_output("out_jacobian", out[1])

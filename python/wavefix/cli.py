@@ -13,7 +13,7 @@ from wavefix._core import Error, __version__
 from wavefix.localizer import STRATEGIES
 
 EXIT_OK, EXIT_INTERNAL, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
-DEFAULT_STRATEGY = "off_grid_pi_ps_circles"
+DEFAULT_STRATEGY = "float_fix"
 _BAD_INPUT = (Error, OSError, ValueError, TypeError, ImportError, MemoryError)
 
 _EPILOG = """\
@@ -37,6 +37,19 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _say(f"error: {message} (see '{self.prog} --help')")
         raise SystemExit(EXIT_BAD_INPUT)
+
+
+class _SdkPath(argparse.Action):
+    """Prints where a part of the C++ package is, and leaves, as ``--version`` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from wavefix.sdk import sdk_path
+
+        try:
+            print(sdk_path(self.dest.removesuffix("_dir")))
+        except Error as error:
+            parser.error(str(error))
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +99,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wavefix {__version__}")
+    for part, what in (
+        ("cmake-dir", "folder for -Dwavefix_DIR= of CMake"),
+        ("include-dir", "folder of the C and C++ headers"),
+        ("pkgconfig-dir", "folder for PKG_CONFIG_PATH"),
+        ("library", "file of the shared library"),
+    ):
+        parser.add_argument(f"--{part}", action=_SdkPath, nargs=0, help=f"print the {what}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (_demo, _simulate, _fit, _locate, _evaluate, _info, _bench):
         add(commands)
@@ -188,7 +208,7 @@ def _evaluate(commands: Any) -> None:
         action="append",
         choices=STRATEGIES,
         metavar="NAME",
-        help=f"may be repeated (default: those of the paper); one of {', '.join(STRATEGIES)}",
+        help=f"may be repeated (default: float_fix and those of the paper); one of {', '.join(STRATEGIES)}",
     )
     parser.add_argument("--snr-db", type=_number, metavar="DB", help="add noise to the queries; adds the error bound")
     parser.add_argument(

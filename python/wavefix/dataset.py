@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, BinaryIO
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavefix._core import DataError, ShapeError
+from wavefix.archives import is_hdf5, read_arrays, write_hdf5
+from wavefix.arrays import as_array
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.files import Path_, written_whole
 
 _REQUIRED = ("channels", "antenna_positions", "frequencies")
@@ -85,7 +85,7 @@ class ChannelDataset:
     @property
     def wavelength(self) -> float:
         """``c / f_r`` in meters."""
-        return 299792458.0 / self.reference_frequency
+        return SPEED_OF_LIGHT / self.reference_frequency
 
     def known_positions(self) -> NDArray[np.float64]:
         """``positions``, or DataError where the dataset has none."""
@@ -107,72 +107,58 @@ class ChannelDataset:
 
         The signal-to-noise ratio is each channel's own: mean ``|H|^2`` over its entries divided by the noise
         variance of a complex entry (docs/conventions.md).
+
+        Raises:
+            ValueError: ``snr_db`` is not finite, or so low that the noise does not fit into float32.
         """
+        if not math.isfinite(snr_db):
+            raise ValueError(f"snr_db: expected a finite number of decibels, got {snr_db}")
         generator = np.random.default_rng(seed)
         noise = generator.standard_normal((*self.channels.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
         power = np.mean(np.abs(self.channels.astype(np.complex128)) ** 2, axis=(1, 2), keepdims=True)
-        deviation = np.sqrt(power / 2 * 10 ** (-snr_db / 10))
-        return replace(self, channels=(self.channels + deviation * noise).astype(np.complex64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviation = np.sqrt(power / 2) * np.power(10.0, -snr_db / 20)
+            noisy = (self.channels + deviation * noise).astype(np.complex64)
+        if np.isinf(noisy[np.isfinite(power)[:, 0, 0]]).any():
+            raise ValueError(f"snr_db: noise at {snr_db} dB is beyond the range of complex64")
+        return replace(self, channels=noisy)
 
     def save(self, path: Path_) -> None:
         """Write ``.npz``, or HDF5 where the name ends in ``.h5`` or ``.hdf5`` (needs h5py)."""
         arrays = {name: value for name in (*_REQUIRED, *_OPTIONAL) if (value := getattr(self, name)) is not None}
-        if _is_hdf5(path):
-            _write_hdf5(path, arrays)
+        if is_hdf5(path):
+            write_hdf5(path, arrays)
         else:
             with written_whole(path) as stream:
                 np.savez(stream, **arrays)
 
     @classmethod
     def load(cls, path: Path_) -> ChannelDataset:
-        """Read what ``save`` writes.
+        """Read what ``save`` writes. Nothing is unpickled.
+
+        An ``.npz`` file from a stranger does no harm. HDF5 files are checked too, but read by the HDF5 library, which
+        damaged chunks of a compressed array can crash or stall: take them only from those you trust.
 
         Raises:
             FileNotFoundError, PermissionError: as ``open`` does.
-            DataError: not such a file, or an array is missing in it.
+            DataError: not such a file, an array is missing in it or no plain numbers, or what it declares is larger
+                than a file of its size can hold (over 256 MB and over 32 times its size).
         """
         return cls(**read_arrays(path, _REQUIRED, _OPTIONAL))
 
 
-def read_arrays(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
-    """The named arrays of an ``.npz`` or HDF5 file; DataError where the file is none or lacks a required one."""
-    return _read_hdf5(path, required, optional) if _is_hdf5(path) else read_npz(path, required, optional)
-
-
-def read_npz(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
-    """The named arrays of an ``.npz`` file (no pickles); DataError where the file is none or lacks one."""
-    with open(path, "rb") as stream:
-        try:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected an .npz archive, got a single array")
-            with archive:
-                return _pick(path, archive, required, optional)
-        except (BadZipFile, zlib.error, NotImplementedError, ValueError, EOFError, OSError) as error:
-            if isinstance(error, ShapeError):
-                raise
-            raise DataError(f"{path}: not a readable .npz file ({error})") from error
-
-
-def _pick(
-    path: Path_, archive: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...]
-) -> dict[str, Any]:
-    missing = [name for name in required if name not in archive]
-    if missing:
-        raise DataError(f"{path}: expected arrays {', '.join(required)}; missing: {', '.join(missing)}")
-    return {name: archive[name][...] for name in (*required, *optional) if name in archive}
-
-
 def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    array = np.asarray(value)
-    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, casting="same_kind"):
+    array = as_array(name, value)
+    fits = np.can_cast(array.dtype, dtype, casting="same_kind") and (array.dtype.kind == "c") == (dtype is np.complex64)
+    if array.dtype != dtype and not fits:
         raise TypeError(f"{name}: expected {np.dtype(dtype)}, got {array.dtype}")
     if array.ndim != len(shape) or any(
         want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
     ):
         expected = "(" + ", ".join("n" if extent is None else str(extent) for extent in shape) + ")"
         raise ShapeError(f"{name}: expected shape {expected}, got {array.shape}")
-    return np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):  # infinite then: refused, or a status of its own
+        return np.require(array, dtype, ["C", "A"])
 
 
 def _require_finite(name: str, array: NDArray[Any]) -> None:
@@ -180,33 +166,3 @@ def _require_finite(name: str, array: NDArray[Any]) -> None:
     if not finite.all():
         first = int(np.argwhere(~finite)[0][0])
         raise DataError(f"{name}: {np.count_nonzero(~finite)} values are not finite, the first at index {first}")
-
-
-def _is_hdf5(path: Path_) -> bool:
-    return Path(path).suffix.lower() in (".h5", ".hdf5")
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 files need h5py: pip install 'wavefix[hdf5]'") from error
-    return h5py
-
-
-def _write_hdf5(path: Path_, arrays: dict[str, NDArray[Any]]) -> None:
-    h5py = _h5py()
-    stream: BinaryIO
-    with written_whole(path) as stream, h5py.File(stream, "w") as archive:
-        for name, array in arrays.items():
-            archive[name] = array
-
-
-def _read_hdf5(path: Path_, required: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Any]:
-    h5py = _h5py()
-    with open(path, "rb") as stream:
-        try:
-            with h5py.File(stream, "r") as archive:
-                return _pick(path, archive, required, optional)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable HDF5 file ({error})") from error

@@ -34,10 +34,10 @@ class Budget:
     fit_options: tuple[tuple[str, Any], ...] = ()
 
 
-FULL = Budget(3.0, 32, 32, 1000, 200, 130.0, ("on_grid_pi_ps", "off_grid_pi_ps", "off_grid_pi_ps_circles"))
+FULL = Budget(3.0, 32, 32, 1000, 200, 130.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"))
 # The options bound the work of the quick form; its time limit is for slow machines only.
 QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_sources", 12), ("max_atoms", 64), ("epochs", 20))
-QUICK = Budget(1.5, 32, 32, 350, 60, 40.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles"), QUICK_FIT)
+QUICK = Budget(1.5, 32, 32, 350, 60, 40.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"), QUICK_FIT)
 
 
 def run(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy as np
 
 import wavefix
 from wavefix._core import DataError
+from wavefix.archives import read_npz
 from wavefix.channel_model import ChannelModel
 from wavefix.commands import dataset_record, decibels
-from wavefix.dataset import ChannelDataset, read_npz
+from wavefix.dataset import ChannelDataset
 from wavefix.environment import build_record
 from wavefix.evaluation import status_share
 from wavefix.files import Path_
+from wavefix.localizer import Fixes
 
-_FIXES = ("position", "covariance", "status", "residual", "ambiguity")
+_FIXES = ("position", "covariance", "status", "residual", "ambiguity")  # float_position is newer
 
 
 def describe(path: Path_ | None) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def _describe_npz(path: Path_) -> dict[str, Any]:
     names = ("channels", "antenna_positions", "frequencies", "positions", *_FIXES)
     found = read_npz(path, (), names)
     if all(name in found for name in _FIXES):
-        return _fixes(found)
+        return _fixes(Fixes.load(path))
     if "channels" in found and "antenna_positions" in found:
         return {"what": "dataset", **_dataset(ChannelDataset.load(path))}
     if "channels" in found:
@@ -76,19 +79,18 @@ def _dataset(data: ChannelDataset) -> dict[str, Any]:
     return record
 
 
-def _fixes(arrays: dict[str, Any]) -> dict[str, Any]:
-    position = np.asarray(arrays["position"])
-    answered = np.isfinite(position).all(axis=-1)
+def _fixes(fixes: Fixes) -> dict[str, Any]:
+    answered = np.isfinite(fixes.position).all(axis=-1)
     record: dict[str, Any] = {
         "what": "fixes",
-        "queries": len(position),
+        "queries": len(fixes),
         "answered": int(np.count_nonzero(answered)),
-        "status_share": status_share(arrays["status"]),
+        "status_share": status_share(fixes.status),
     }
     if answered.any():
-        record["positions_from_m"] = position[answered].min(axis=0).tolist()
-        record["positions_to_m"] = position[answered].max(axis=0).tolist()
-        record["median_residual"] = float(np.median(np.asarray(arrays["residual"])[answered]))
+        record["positions_from_m"] = fixes.position[answered].min(axis=0).tolist()
+        record["positions_to_m"] = fixes.position[answered].max(axis=0).tolist()
+        record["median_residual"] = float(np.median(fixes.residual[answered]))
     return record
 
 
@@ -127,7 +129,23 @@ def _describe_model(path: Path_) -> dict[str, Any]:
         "region_origin_m": np.asarray(region.origin).tolist(),
         "region_extent_m": (np.asarray(region.upper) - np.asarray(region.lower)).tolist(),
     }
+    if model.kind == "spherical":
+        record |= _sources(model)
     return record | {"training": _training(model.metadata.get("training"))}
+
+
+def _sources(model: ChannelModel) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    tensors = load(model.to_bytes())
+    terms = tensors["gain_coefficients"].shape[1]
+    gated = np.unique(tensors["gate_cell_source"]) if "gate_lines" in tensors else ()
+    return {
+        "sources": model.n_atoms,
+        "gain_degree": (math.isqrt(8 * terms + 1) - 3) // 2,  # terms = (degree + 1)(degree + 2) / 2
+        "gated_sources": len(gated),
+        "gate_lines": len(tensors["gate_lines"]) if "gate_lines" in tensors else 0,
+    }
 
 
 def _training(text: str | None) -> dict[str, Any] | None:
@@ -136,7 +154,7 @@ def _training(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None

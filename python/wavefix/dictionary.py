@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavefix import _core
+from wavefix.arrays import as_array
 from wavefix.channel_model import ChannelModel
 from wavefix.dataset import ChannelDataset
 
@@ -22,8 +23,14 @@ class Dictionary:
     however fine the grid is. Safe to share between threads.
     """
 
-    def __init__(self, entries: _core.Dictionary) -> None:
+    def __init__(self, entries: _core.Dictionary, source: tuple[Any, ...] | None = None) -> None:
         self._entries = entries
+        self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            raise TypeError("a Dictionary of measurements has no pickle; pickle the ChannelDataset that it holds")
+        return Dictionary.from_model, self._source
 
     @classmethod
     def from_measurements(cls, data: ChannelDataset) -> Dictionary:
@@ -43,7 +50,7 @@ class Dictionary:
         Raises:
             ShapeError: ``spacing`` is not positive, or gives more than 2^40 points.
         """
-        return cls(_core.Dictionary.from_model(model._core, spacing, memory_limit))
+        return cls(_core.Dictionary.from_model(model._core, spacing, memory_limit), (model, spacing, memory_limit))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -77,8 +84,8 @@ class Dictionary:
             ShapeError, TypeError: ``queries`` does not fit the entries, or ``k`` exceeds their number.
             ValueError: unknown ``similarity``.
         """
-        return self._entries.search(queries, similarity, k, threads)
+        return self._entries.search(as_array("queries", queries), similarity, k, threads)
 
     def positions(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Positions ``[n, 3]`` in meters of the entries ``indices`` ``[n]``."""
-        return self._entries.positions(indices)
+        return self._entries.positions(as_array("indices", indices))

@@ -20,7 +20,14 @@ from wavefix.refine import position_error_bound
 from wavefix.results import ChannelError, ErrorSummary, Evaluation, MethodResult
 
 WRONG_FIX_DISTANCE = 0.03  # meters; a fix further off than this sits in a wrong local minimum
-DEFAULT_STRATEGIES = ("on_grid_naive", "on_grid_pi_ps", "off_grid_naive", "off_grid_pi_ps", "off_grid_pi_ps_circles")
+DEFAULT_STRATEGIES = (
+    "on_grid_naive",
+    "on_grid_pi_ps",
+    "off_grid_naive",
+    "off_grid_pi_ps",
+    "off_grid_pi_ps_circles",
+    "float_fix",
+)
 _BATCH = 256  # channels synthesized at a time: bounds the memory, not the result
 
 
@@ -53,7 +60,7 @@ def evaluate(
         model: a ``ChannelModel``; anything else with ``synthesize(positions)`` gets its channel error only.
         test_data: positions and channels that no training has seen; ``line_of_sight`` flags add a row for each kind.
         localizers: names of ``Localizer`` strategies, or objects with ``locate(channels)`` by name.
-            None: the strategies of the paper.
+            None: ``float_fix`` and the strategies of the paper.
         train_data: the training set; adds the fingerprinting baselines (3 nearest neighbors, both similarities).
         regressor: a fitted ``wavefix.training.PositionRegressor``; adds its row.
         snr_db: white noise is added to the queries (never to the channels that (10) compares with); adds the

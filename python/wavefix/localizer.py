@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix import _core
-from wavefix._core import LocalizerOptions, RefineOptions, Status
+from wavefix._core import DataError, LocalizerOptions, RefineOptions, Status
+from wavefix.archives import read_npz
+from wavefix.arrays import as_array, as_output
 from wavefix.channel_model import ChannelModel
-from wavefix.dataset import ChannelDataset, read_npz
+from wavefix.dataset import ChannelDataset
 from wavefix.dictionary import Dictionary, Similarity
 from wavefix.files import Path_, written_whole
 
-STRATEGIES = tuple(
-    f"{base}{suffix}"
-    for base in ("on_grid_naive", "on_grid_pi_ps", "off_grid_naive", "off_grid_pi_ps")
-    for suffix in ("", "_circles")
-)
+_PAPER = ("on_grid_naive", "on_grid_pi_ps", "off_grid_naive", "off_grid_pi_ps")
+STRATEGIES = ("float_fix", *(f"{base}{suffix}" for base in _PAPER for suffix in ("", "_circles")))
 SYNCHRONIZATIONS = ("full",)
 
 
@@ -36,6 +36,8 @@ class Fixes:
         residual: ``[n]`` float64, the share of the channel's energy that the model does not explain at the fix.
         ambiguity: ``[n]`` float64, docs/equations.md (12): 0 for a unique fix, 1 where the runner-up fits as well;
             NaN where the strategy looks for none.
+        float_position: ``[n, 3]`` float64, meters: the position that ``float_fix`` finds with free path gains, before
+            it resolves the carrier phase; NaN for other strategies.
     """
 
     position: NDArray[np.float64]
@@ -43,6 +45,11 @@ class Fixes:
     status: NDArray[np.uint8]
     residual: NDArray[np.float64]
     ambiguity: NDArray[np.float64]
+    float_position: NDArray[np.float64] = None  # type: ignore[assignment]  # NaN where it is left out
+
+    def __post_init__(self) -> None:
+        if self.float_position is None:
+            object.__setattr__(self, "float_position", np.full((len(as_array("position", self.position)), 3), np.nan))
 
     def __len__(self) -> int:
         return len(self.position)
@@ -59,7 +66,24 @@ class Fixes:
         Raises:
             DataError: not such a file.
         """
-        return cls(**read_npz(path, tuple(field.name for field in fields(cls)), ()))
+        names = tuple(field.name for field in fields(cls))
+        arrays = read_npz(path, names[:-1], names[-1:])  # version 0.1 wrote no float positions
+        n = arrays["position"].shape[:1]
+        for name, extents in (("position", (3,)), ("covariance", (3, 3)), ("status", ())):
+            _require_fix_array(path, name, arrays[name], (*n, *extents))
+        for name in ("residual", "ambiguity"):
+            _require_fix_array(path, name, arrays[name], n)
+        if "float_position" in arrays:
+            _require_fix_array(path, "float_position", arrays["float_position"], (*n, 3))
+        if not np.isin(arrays["status"], list(Status)).all():
+            raise DataError(f"{path}: status: a value that is none of wavefix.Status")
+        return cls(**arrays)
+
+
+def _require_fix_array(path: Path_, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    dtype = np.dtype(np.uint8 if name == "status" else np.float64)
+    if array.shape != shape or array.dtype != dtype:
+        raise DataError(f"{path}: {name}: expected {dtype} of shape {shape}, got {array.dtype} of {array.shape}")
 
 
 class Localizer:
@@ -67,12 +91,14 @@ class Localizer:
 
     Args:
         model: the channel model.
-        strategy: one of ``wavefix.STRATEGIES``, the variants of arXiv 2506.06387, section IV. ``on_grid``: the best
-            grid point, ``off_grid``: refined by Gauss-Newton from it. ``naive``: phase-sensitive similarity (4) on the
-            global grid; ``pi_ps``: phase-insensitive (5) on the global grid, then phase-sensitive on a local one.
-            ``_circles``: look for a better minimum on circles of whole wavelengths around the result.
+        strategy: one of ``wavefix.STRATEGIES``. ``float_fix``: a position with free path gains first, then the
+            carrier-phase minimum among all that are near it (docs/equations.md, (13) to (16)). The others are the
+            variants of arXiv 2506.06387, section IV. ``on_grid``: the best grid point, ``off_grid``: refined by
+            Gauss-Newton from it. ``naive``: phase-sensitive similarity (4) on the global grid; ``pi_ps``:
+            phase-insensitive (5) on the global grid, then phase-sensitive on a local one. ``_circles``: look for a
+            better minimum on circles of whole wavelengths around the result.
         synchronization: ``"full"``: the channels' carrier phase and delay are those of the training channels.
-        **options: fields of ``wavefix.LocalizerOptions`` and ``wavefix.RefineOptions`` (lengths in wavelengths).
+        **options: fields of ``wavefix.LocalizerOptions`` and ``wavefix.RefineOptions``; none needs tuning for a scene.
 
     Raises:
         ShapeError: an option is outside its range, or the strategy is unknown.
@@ -83,7 +109,7 @@ class Localizer:
     def __init__(
         self,
         model: ChannelModel,
-        strategy: str = "off_grid_pi_ps_circles",
+        strategy: str = "float_fix",
         synchronization: str = "full",
         **options: Any,
     ) -> None:
@@ -119,7 +145,10 @@ class Localizer:
             ShapeError, TypeError: ``channels`` does not fit the model.
         """
         antennas, subcarriers = len(self.model.antenna_positions), len(self.model.frequencies)
-        arrays = self._core.locate(antennas, subcarriers, channels, out, threads)
+        target = None
+        if out is not None:
+            target = Fixes(*(as_output(f"out.{field.name}", getattr(out, field.name)) for field in fields(Fixes)))
+        arrays = self._core.locate(antennas, subcarriers, as_array("channels", channels), target, threads)
         return Fixes(*arrays) if out is None else out
 
 
@@ -138,8 +167,11 @@ class FingerprintLocalizer:
         self.dictionary = Dictionary.from_measurements(data)
         self.k = k
         self.similarity: Similarity = similarity
-        self._channels = data.channels
+        self._data = data
         self.dictionary.search(data.channels[:1], similarity, k)  # raises for what does not fit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._data, self.k, self.similarity)
 
     def nbytes(self, n_queries: int = 1) -> int:
         """Bytes of the fingerprints and of a search's correlations."""
@@ -147,6 +179,7 @@ class FingerprintLocalizer:
 
     def locate(self, channels: NDArray[np.complex64], threads: int = 0) -> Fixes:
         """As ``Localizer.locate``."""
+        channels = as_array("channels", channels)
         n = len(channels)
         indices, _ = self.dictionary.search(channels, self.similarity, self.k, threads)
         energy = np.sum(np.abs(channels.astype(np.complex128)) ** 2, axis=(1, 2)) if n else np.zeros(0)
@@ -156,7 +189,7 @@ class FingerprintLocalizer:
         if valid.any():
             nearest = self.dictionary.positions(indices[valid].ravel())
             position[valid] = nearest.reshape(-1, self.k, 3).mean(axis=1)
-            difference = channels[valid].astype(np.complex128) - self._channels[indices[valid, 0]]
+            difference = channels[valid].astype(np.complex128) - self._data.channels[indices[valid, 0]]
             residual[valid] = np.sum(np.abs(difference) ** 2, axis=(1, 2)) / energy[valid]
         status = np.where(valid, Status.OK, Status.INVALID_INPUT).astype(np.uint8)
         return Fixes(position, np.full((n, 3, 3), np.nan), status, residual, np.full(n, np.nan))
@@ -177,6 +210,24 @@ def _localizer_options(settings: dict[str, Any]) -> LocalizerOptions:
             raise TypeError(f"{name}: expected {type(getattr(target, name)).__name__}, got {value!r}") from error
     options.refine = refinement
     return options
+
+
+def _reduced_options(options: Any) -> tuple[Any, ...]:
+    return _restored_options, (
+        type(options),
+        {name: getattr(options, name) for name in dir(options) if not name.startswith("_")},
+    )
+
+
+def _restored_options(kind: Any, values: dict[str, Any]) -> Any:
+    options = kind()
+    for name, value in values.items():
+        setattr(options, name, value)
+    return options
+
+
+for _kind in (LocalizerOptions, RefineOptions):
+    copyreg.pickle(_kind, _reduced_options)
 
 
 def _rebuild(model: ChannelModel, settings: dict[str, Any]) -> Localizer:

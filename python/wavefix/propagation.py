@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavefix._core import DataError, PropagationScene, ShapeError
+from wavefix.arrays import as_array
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
 from wavefix.files import Path_, written_whole
 from wavefix.records import Point, known, mapping, number, point_tuples, points, record_of, require_count
-
-_SPEED_OF_LIGHT = 299792458.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,9 @@ class Scene:
         if not self.array.spacing > 0:
             raise DataError(f"array.spacing: expected wavelengths, positive, got {self.array.spacing}")
         steps = np.arange(self.array.antennas) - (self.array.antennas - 1) / 2
-        spacing = self.array.spacing * _SPEED_OF_LIGHT / self.carrier
-        return np.ascontiguousarray(center + np.outer(steps * spacing / length, axis))
+        spacing = self.array.spacing * SPEED_OF_LIGHT / self.carrier
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused with the scene
+            return np.ascontiguousarray(center + np.outer(steps * spacing / length, axis))
 
     @property
     def frequencies(self) -> NDArray[np.float64]:
@@ -195,7 +196,7 @@ class Scene:
 
     def paths(self, position: ArrayLike) -> list[PropagationPath]:
         """The paths that reach ``position`` from at least one antenna, by number of bounces, then by walls."""
-        x, y, z = (float(value) for value in points("position", np.asarray(position)[None])[0])
+        x, y, z = (float(value) for value in points("position", as_array("position", position)[None])[0])
         return [PropagationPath(tuple(w), s, g) for w, s, g in self._core().trace((x, y, z))]
 
     def to_dict(self) -> dict[str, Any]:
@@ -317,7 +318,7 @@ def simulate(
 def _parsed(source: str, content: bytes) -> Scene:
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{source}: not JSON ({error})") from error
     try:
         return Scene.from_dict(values)

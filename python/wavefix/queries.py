@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix._core import DataError, ShapeError
+from wavefix.archives import read_arrays
 from wavefix.channel_model import ChannelModel
-from wavefix.dataset import read_arrays
 from wavefix.evaluation import require_same_arrays
 from wavefix.files import Path_
 

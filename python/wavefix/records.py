@@ -11,22 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavefix._core import DataError, ShapeError
+from wavefix.arrays import as_array
 
 Point = tuple[float, float, float]
 
 
 def points(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ShapeError(f"{name}: expected points (x, y, z), got rows of different lengths") from error
+    array = as_array(name, value)
     if array.ndim != 2 or array.shape[1] != 3:
         raise ShapeError(f"{name}: expected shape (n, 3), got {array.shape}")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
     if not np.isfinite(array).all():
         raise DataError(f"{name}: expected finite coordinates")
-    return np.ascontiguousarray(array, dtype=np.float64)
+    return np.require(array, np.float64, ["C", "A"])
 
 
 def require_count(name: str, value: object) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix._core import RefineOptions
+from wavefix.arrays import as_array, as_points
 from wavefix.channel_model import ChannelModel
 
 
@@ -49,7 +50,9 @@ def refine(
     Raises:
         ShapeError, TypeError: an array does not fit.
     """
-    position, cost, iterations = _core.refine(model._core, channels, starts, options or RefineOptions(), threads)
+    position, cost, iterations = _core.refine(
+        model._core, as_array("channels", channels), as_points("starts", starts), options or RefineOptions(), threads
+    )
     return Refined(position, cost, np.abs(iterations), iterations > 0)
 
 
@@ -70,4 +73,4 @@ def position_error_bound(
     Raises:
         ShapeError, TypeError: ``positions`` has another shape or dtype, or ``snr_db`` is not finite.
     """
-    return _core.position_error_bound(model._core, positions, snr_db, threads)
+    return _core.position_error_bound(model._core, as_points("positions", positions), snr_db, threads)

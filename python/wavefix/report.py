@@ -18,6 +18,7 @@ LABELS = {
     "on_grid_pi_ps": "on grid, PI then PS",
     "off_grid_naive": "off grid, PS",
     "off_grid_pi_ps": "off grid, PI then PS",
+    "float_fix": "float, then fix",
 }
 _GROUPS = {"line_of_sight": "line of sight", "non_line_of_sight": "no line of sight"}
 

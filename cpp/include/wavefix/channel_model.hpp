@@ -73,6 +73,9 @@ class WAVEFIX_API ChannelModel {
   /// Allocates nothing. The same bits as synthesize.
   void synthesize_one(const double* position, cfloat* channel, cfloat* jacobian, Workspace& workspace) const;
 
+  /// For the stages that build on the structure of a model.
+  const Implementation& implementation() const { return *implementation_; }
+
  private:
   explicit ChannelModel(std::shared_ptr<const Implementation> implementation);
   std::shared_ptr<const Implementation> implementation_;

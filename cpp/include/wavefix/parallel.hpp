@@ -13,20 +13,21 @@ namespace wavefix {
 using InterruptCheck = std::function<bool()>;
 
 struct Execution {
-  int threads = 0;           ///< 0: as many as OpenMP would use (OMP_NUM_THREADS is respected).
+  int threads = 0;           ///< 0: OMP_NUM_THREADS or omp_set_num_threads if it says a number, else all processors.
   InterruptCheck interrupt;  ///< May be empty.
 };
 
-/// Threads that a loop over `items` runs on. 1 without OpenMP, inside an outer parallel region, and in the child
-/// of a fork whose parent had already run a parallel region (the OpenMP runtime does not survive that).
+/// Threads that a loop over `items` runs on: what was requested, at most four a processor (or 64). 1 inside the body of
+/// another such loop and inside an outer OpenMP region, whose other threads have the processors already.
 WAVEFIX_API int thread_count(std::size_t items, int requested);
 
-/// True where batches can run on several threads.
+/// True where this build asks the OpenMP runtime for its settings; without, batches run on several threads as well.
 WAVEFIX_API bool has_openmp();
 
 /// Calls `body(index, worker)` for each index in [0, items); worker is in [0, thread_count(items, threads)).
-/// Each index is computed alone, so results do not depend on the number of threads. The first exception thrown by a
-/// body is rethrown here after every worker has stopped.
+/// Each index is computed alone and with the caller's floating-point environment, so results do not depend on the
+/// number of threads. The first exception thrown by a body is rethrown here after every worker has stopped. Any number
+/// of callers share the helper threads. Works in the child of a fork too, whatever its parent has run.
 WAVEFIX_API void parallel_for(std::size_t items, const Execution& execution,
                               const std::function<void(std::size_t index, int worker)>& body);
 

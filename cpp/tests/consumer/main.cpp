@@ -2,6 +2,7 @@
 #include <cmath>
 #include <complex>
 #include <cstdio>
+#include <fstream>
 #include <numeric>
 #include <vector>
 #include <wavefix/channel_model.hpp>
@@ -12,6 +13,10 @@
 #include <wavefix/version.hpp>
 
 #include "model_file.hpp"
+
+#if __has_include(<Eigen/Core>)
+#error "a consumer of wavefix must not see Eigen through it"
+#endif
 
 namespace {
 
@@ -94,12 +99,14 @@ bool locates(const wavefix::ChannelModel& model, double x) {
     return 1;                                         \
   }
 
-int main() {
+/// Argument, if any: where to write the model file.
+int main(int argc, char** argv) {
   REQUIRE(loops());
   REQUIRE(errors_cross_the_library());
   REQUIRE(simulates());
   const std::string file = model_file();
   const wavefix::ChannelModel model = wavefix::ChannelModel::from_bytes(file.data(), file.size());
+  if (argc > 1) std::ofstream(argv[1], std::ios::binary).write(file.data(), std::streamsize(file.size()));
   REQUIRE(synthesizes(model, 0.123));
   REQUIRE(locates(model, 0.123));
   std::printf("wavefix %s: consumer ok\n", WAVEFIX_VERSION);

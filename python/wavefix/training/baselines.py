@@ -112,9 +112,15 @@ class BaselineModel:
             if metadata.get("format") != "wavefix-baseline" or metadata.get("format_version") != "1":
                 raise ModelFormatError(f"{path}: not a baseline model of this version of wavefix")
             plan = json.loads(metadata["network"])
-            network = BaselineNetwork(plan["dimension"], plan["features"], tuple(plan["hidden"]), tuple(plan["shape"]))
-            network.load_state_dict(state)
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            with torch.device("meta"):  # no memory for what the plan declares, before the tensors bear it out
+                network = BaselineNetwork(
+                    plan["dimension"], plan["features"], tuple(plan["hidden"]), tuple(plan["shape"])
+                )
+            for name, tensor in network.state_dict().items():
+                if state[name].dtype != tensor.dtype:
+                    raise ValueError(f"{name}: expected {tensor.dtype}, got {state[name].dtype}")
+            network.load_state_dict(state, assign=True)
+        except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ModelFormatError(f"{path}: not a readable baseline model ({error})") from error
         return cls(network, metadata["kind"], metadata["training"])
 

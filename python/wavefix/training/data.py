@@ -63,7 +63,8 @@ def prepare(data: ChannelDataset, validation_fraction: float, seed: int, device:
     _require_agreement(channels, places, power)
     held = _split(places, validation_fraction, seed)
     centered = data.antenna_positions - data.antenna_positions.mean(axis=0)
-    basis = row_space(centered) if len(centered) > 1 else np.eye(3)[:1]
+    basis = row_space(centered)
+    basis = basis if len(basis) else np.eye(3)[:1]  # all antennas at one place
     geometry = Geometry(data.antenna_positions, basis, data.frequencies, region)
     grid = Grid(
         torch.tensor(geometry.antenna_coordinates, device=device),
@@ -74,7 +75,8 @@ def prepare(data: ChannelDataset, validation_fraction: float, seed: int, device:
 
     def samples(mask: NDArray[np.bool_]) -> Samples:
         part = channels[mask]
-        part *= np.float32(1 / scale)
+        for factor in (1 / scale,) if 1e-30 < scale < 1e30 else (scale**-0.5, scale**-0.5):  # within float32
+            part *= np.float32(factor)
         return Samples(torch.tensor(y[mask], device=device), torch.from_numpy(part).to(device), grid)
 
     return Prepared(geometry, samples(~held), samples(held), scale, _identity(data, validation_fraction, seed))

@@ -226,7 +226,11 @@ def read_checkpoint(path: Path_, identity: str) -> tuple[dict[str, Tensor], Reco
         raise DataError(f"{path}: not a checkpoint of this version of wavefix")
     if metadata.get("identity") != identity:
         raise DataError(f"{path}: a checkpoint of other data or options; remove it, or give another name")
-    return state, Record(**json.loads(metadata["record"])), metadata
+    try:
+        record = Record(**json.loads(metadata["record"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable checkpoint (its record: {error})") from error
+    return state, record, metadata
 
 
 def _restore(model: nn.Module, optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPEED_OF_LIGHT = 299792458.0
+from wavefix.constants import SPEED_OF_LIGHT
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,14 @@ class Grid:
     @property
     def alias(self) -> float:
         """Path length after which the tones repeat (up to a common phase), meters; inf for one tone."""
-        if len(self.frequencies) < 2:
+        if self.band == 0:
             return float("inf")
-        return SPEED_OF_LIGHT / float((self.frequencies[1:] - self.frequencies[:-1]).abs().max())
+        return SPEED_OF_LIGHT / float(self.frequencies.sort().values.diff().max())
+
+    @property
+    def band(self) -> float:
+        """Highest less lowest frequency, hertz."""
+        return float(self.frequencies.max() - self.frequencies.min())
 
 
 @dataclass(frozen=True)

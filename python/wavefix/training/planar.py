@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wavefix.constants import SPEED_OF_LIGHT
+from wavefix.model_file import model_bytes
 from wavefix.region import Region
-from wavefix.training.paths import SPEED_OF_LIGHT, turn
-
-FORMAT_VERSION = "1"
+from wavefix.training.paths import turn
 
 
 class Mlp(nn.Module):
@@ -184,18 +184,7 @@ class PlanarNetwork(nn.Module):
 
     def to_bytes(self, validation_nmse: float, channel_scale: float, training: str) -> bytes:
         """The model file (safetensors), amplitudes multiplied by ``channel_scale``."""
-        from safetensors.numpy import save
-
         tensors = self.tensors()
         tensors["weight.scale"] = tensors["weight.scale"] * channel_scale
         tensors["validation_nmse"] = np.array([validation_nmse])
-        metadata = {
-            "format": "wavefix",
-            "format_version": FORMAT_VERSION,
-            "kind": "planar",
-            "units": "m,s,Hz,rad",
-            "activation": "silu",
-            "training": training,
-        }
-        data: bytes = save(tensors, metadata=metadata)
-        return data
+        return model_bytes("planar", tensors, {"activation": "silu", "training": training})

@@ -190,9 +190,10 @@ def find(
 
 def _candidates(search: Search, rest: Tensor, y: Tensor, cells: Tensor) -> Paths:
     found = []
+    fewest = min(4, int(torch.bincount(cells).max()))  # sparse locations: what there is
     for cell in torch.unique(cells):
         members = (cells == cell).nonzero()[:, 0]
-        if len(members) < 4:
+        if len(members) < fewest:
             continue
         middle = y[members].mean(0)
         found.append(search.strongest(rest[members], y[members] - middle).moved(-middle))

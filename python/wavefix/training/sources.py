@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.paths import Grid, Paths, antenna_lengths, turn, waves
 
 _CHUNK = 24_000_000  # complex numbers alive at a time
@@ -104,14 +105,14 @@ class Search:
         slopes = torch.tensor(list(itertools.product(*axes)), dtype=torch.float64).reshape(-1, antennas.shape[1])
         self.slopes = slopes[slopes.norm(dim=1) <= 1.0001].to(antennas.device)
         self.beams = turn(k * self.slopes @ antennas.T)  # conjugate of the steering, [Q, A]
-        band = float(grid.frequencies[-1] - grid.frequencies[0])
+        band = grid.band
         span = min(grid.alias, 3000.0)
-        bins = max(1, min(512, int(2 * span * band / 299792458.0) + 1)) if band > 0 else 1
+        bins = max(1, min(512, int(2 * span * band / SPEED_OF_LIGHT) + 1)) if band > 0 else 1
         self.lengths = torch.arange(bins, dtype=torch.float64, device=antennas.device) * (span / bins)
         self.delays = turn(-self.lengths[:, None] * grid.tones)  # [F, K]
         self.directions = _ball(dimension, torch.pi / (k * cell)).to(antennas.device)
         self.grid, self.aliases, self.alias = grid, aliases, grid.alias
-        self.resolution = 299792458.0 / band if band > 0 else 10.0
+        self.resolution = SPEED_OF_LIGHT / band if band > 0 else 10.0
 
     def strongest(self, rest: Tensor, y: Tensor) -> Paths:
         """The path with most power in ``rest [n, A, K]`` of one cell, ``y`` about the cell's middle."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.paths import Grid, antenna_lengths, turn
 from wavefix.training.planar import Geometry, Mlp, PlanarNetwork, Widths
 from wavefix.training.sources import Sources
@@ -57,7 +58,7 @@ def offset_candidates(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """Slope offsets ``[C, r]``, length offsets ``[C]`` and their atoms ``[C, A K]`` (the first is no offset)."""
     rank = grid.antennas.shape[1]
     spans = [float(grid.antennas[:, q].max() - grid.antennas[:, q].min()) for q in range(rank)]
-    band = float(grid.frequencies[-1] - grid.frequencies[0]) / 299792458.0
+    band = float(grid.frequencies[-1] - grid.frequencies[0]) / SPEED_OF_LIGHT
     axes = [
         [0.0, *(s * 0.45 * 2 * np.pi / (grid.wavenumber * span) for s in _steps(rank) if span > 0)] for span in spans
     ]
@@ -65,7 +66,7 @@ def offset_candidates(grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     choices = torch.tensor(list(itertools.product(*axes, lengths)), dtype=torch.float64, device=grid.antennas.device)
     slopes, length = choices[:, :rank], choices[:, rank]
     over_antennas = turn(-grid.wavenumber * slopes @ grid.antennas.T)
-    tones = 2 * torch.pi * (grid.frequencies - grid.reference) / 299792458.0
+    tones = 2 * torch.pi * (grid.frequencies - grid.reference) / SPEED_OF_LIGHT
     atoms = over_antennas[:, :, None] * turn(length[:, None] * tones)[:, None, :]
     return slopes, length, atoms.flatten(1)
 
@@ -78,7 +79,7 @@ def planar_error(sources: Sources, index: int, y: Tensor, grid: Grid) -> Tensor:
     """One source's wave over its own plane wave, ``[n, A K]``: one where the plane wave is exact."""
     length, slopes = (field[:, index] for field in sources.paths.fields(y))
     curve = antenna_lengths(length, slopes, grid) - length[:, None]
-    tones = 2 * torch.pi * (grid.frequencies - grid.reference) / 299792458.0
+    tones = 2 * torch.pi * (grid.frequencies - grid.reference) / SPEED_OF_LIGHT
     flat = curve + slopes @ grid.antennas.T
     phase = grid.wavenumber * flat[:, :, None] + curve[:, :, None] * tones
     return turn(phase).flatten(1)

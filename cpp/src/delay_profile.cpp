@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "delay_profile.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wavefix {
+namespace {
+
+constexpr double tau = 6.283185307179586476925286766559;
+constexpr double most_nodes = 4096.0;  // a delay beyond the table is taken to its end
+
+}  // namespace
+
+DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double latest) : antennas_(common.n_antennas()) {
+  const auto& frequencies = common.frequencies;
+  const auto [lowest, highest] = std::minmax_element(frequencies.begin(), frequencies.end());
+  const double bandwidth = *highest - *lowest;
+  step_ = bandwidth > 0.0 ? 1.0 / (oversampling * bandwidth) : 1.0;
+  nodes_ = static_cast<std::size_t>(std::min(std::ceil((latest - earliest) / step_) + 5.0, most_nodes));
+  earliest_ = earliest - 2.0 * step_;
+  const std::size_t subcarriers = frequencies.size();
+  transform_ = PackedMatrix<float>(2 * nodes_, 2 * subcarriers);
+  for (std::size_t node = 0; node < nodes_; ++node) {
+    for (std::size_t k = 0; k < subcarriers; ++k) {
+      const double turns = (frequencies[k] - common.center_frequency) * (earliest_ + step_ * static_cast<double>(node));
+      const auto c = static_cast<float>(std::cos(tau * turns)), s = static_cast<float>(std::sin(tau * turns));
+      transform_.at(2 * node, 2 * k) = transform_.at(2 * node + 1, 2 * k + 1) = c;
+      transform_.at(2 * node, 2 * k + 1) = -s;
+      transform_.at(2 * node + 1, 2 * k) = s;
+    }
+  }
+  const auto last = static_cast<double>(nodes_ + 2);
+  for (double shift = -last; shift <= last; shift += 1.0) {
+    cdouble sum[3] = {};
+    for (const double frequency : frequencies) {
+      const double rate = -tau * (frequency - common.center_frequency) * step_;
+      const cdouble term = std::polar(1.0, rate * shift);
+      sum[0] += term;
+      sum[1] += cdouble(0.0, rate) * term;
+      sum[2] -= rate * rate * term;
+    }
+    auto& entry = overlaps_.emplace_back();
+    for (std::size_t order = 0; order < 3; ++order) {
+      entry[2 * order] = static_cast<float>(sum[order].real());
+      entry[2 * order + 1] = static_cast<float>(sum[order].imag());
+    }
+  }
+}
+
+void DelayProfile::transform(const cfloat* channel, float* profile) const {
+  const std::size_t row = transform_.depth();
+  transform_.multiply(reinterpret_cast<const float*>(channel), antennas_, row, profile, 2 * nodes_);
+}
+
+DelayProfile::Overlap DelayProfile::overlap(float shift) const {
+  const Taps taps = taps_at(shift + static_cast<float>(nodes_ + 2), overlaps_.size());
+  float sum[6] = {};
+  for (std::size_t tap = 0; tap < 4; ++tap) {
+    const auto& entry = overlaps_[taps.first + tap];
+    for (std::size_t i = 0; i < 6; ++i) sum[i] += taps.weight[tap] * entry[i];
+  }
+  return {{sum[0], sum[1]}, {sum[2], sum[3]}, {sum[4], sum[5]}};
+}
+
+}  // namespace wavefix

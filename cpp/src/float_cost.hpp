@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gain-free cost of the float solution, docs/equations.md (13): every path keeps its shape over antennas and
+// subcarriers and has a free complex gain.
+#pragma once
+
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
+#include <array>
+#include <vector>
+
+#include "path_sampler.hpp"
+#include "wavefix/channel_model.hpp"
+
+namespace wavefix {
+
+using ComplexMatrix = Eigen::Matrix<cdouble, Eigen::Dynamic, Eigen::Dynamic>;
+using ComplexVector = Eigen::Matrix<cdouble, Eigen::Dynamic, 1>;
+/// Up to three unknowns, kept on the stack.
+using SmallMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor, 3, 3>;
+using SmallVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 3, 1>;
+
+/// One query as the float and fix steps see it.
+struct Query {
+  const cfloat* channel = nullptr;
+  double energy = 0.0;         // ||H||^2, unscaled
+  double ridge = 0.0;          // of a gain, for noise as strong as the query
+  std::vector<float> profile;  // [A, nodes, 2]
+};
+
+/// products[l] = b_l^H H over the antennas [first, last).
+cdouble path_product(const float* real, const float* imag, const float* delay, const float* profile, std::size_t nodes,
+                     std::size_t first, std::size_t last);
+
+/// gram(l, m) = b_l^H b_m of the paths over the antenna groups [first, last).
+void path_gram(const PathPlan& plan, const Paths& paths, std::size_t first, std::size_t last, ComplexMatrix& gram);
+
+struct FloatPoint {
+  std::array<double, 3> position{};
+  double explained = 0.0;  // the energy of H that the span of the paths holds (scaled amplitudes do not matter)
+  SmallMatrix normal;      // (14)
+  SmallVector gradient;
+  std::array<double, 48> directions{};  // [paths, 3] of the strongest ones
+  std::size_t paths = 0;
+  double steepest = 0.0;  // the largest rate, in radians a meter, at which the antennas of a path lose step
+};
+
+/// Variable projection with the scratch of one thread.
+class FloatCost {
+ public:
+  explicit FloatCost(const PathPlan& plan);
+  /// explained, normal and gradient at `position`, in the region's axes.
+  void linearize(const Query& query, const double* position, FloatPoint& point);
+  /// Levenberg-Marquardt from point.position; `limits` keep it inside the region's box plus `margin`.
+  void descend(const Query& query, int iterations, double longest, double shortest, double margin, FloatPoint& point);
+
+ private:
+  void take_slopes(const double* position);
+  void add_pairs();
+  void project(FloatPoint& point);
+
+  const PathPlan& plan_;
+  std::size_t dimension_, vectors_;
+  PathSampler sampler_;
+  Paths paths_;
+  std::vector<float> relative_, later_;  // slopes along one axis
+  std::vector<float> real_, imag_;       // [paths, 1 + d, A]: shapes and their slopes
+  std::vector<float> delay_slope_;       // [paths, d, groups]
+  ComplexMatrix gram_, slope_gram_[3], slope_pairs_[9];
+  ComplexVector products_, gains_, slope_products_[3], spread_[3], solved_;
+  double steepest_ = 0.0, ridge_ = 0.0;
+};
+
+}  // namespace wavefix

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "float_fix_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "float_cost.hpp"
+
+namespace wavefix {
+namespace {
+
+constexpr std::size_t most_paths = 96;     // in the steps before the last
+constexpr std::size_t most_points = 4096;  // of the coarse grid
+constexpr double group_turns = 0.03;       // by which delays in a group of antennas may differ at the full band
+constexpr std::size_t most_blocks = 8;
+constexpr std::size_t longest_stride = 6;
+
+/// A few positions all over the region.
+std::vector<double> survey_positions(const Region& region) {
+  double widest = 0.0;
+  for (std::size_t d = 0; d < region.dimension(); ++d) widest = std::max(widest, region.upper[d] - region.lower[d]);
+  const Grid grid = Grid::over(region, std::max(widest / 5.0, 1e-3));
+  std::vector<double> positions(3 * grid.size());
+  for (std::size_t index = 0; index < grid.size(); ++index) grid.position(index, positions.data() + 3 * index);
+  return positions;
+}
+
+struct Survey {
+  double earliest = std::numeric_limits<double>::infinity(), latest = -earliest;
+  double energy = 0.0;               // mean of the sum over atoms and antennas of |amplitude|^2
+  std::vector<double> delay_spread;  // by log2 of the group: largest difference from the group's mean, s
+};
+
+Survey survey(const ChannelModel& model, const std::vector<double>& positions) {
+  const auto& implementation = model.implementation();
+  const std::size_t antennas = model.n_antennas();
+  const auto workspace = model.make_workspace();
+  Atoms atoms(model.n_atoms(), antennas);
+  Survey result;
+  for (std::size_t group = 1; group < 2 * antennas; group *= 2) result.delay_spread.push_back(0.0);
+  for (std::size_t first = 0; first < positions.size(); first += 3) {
+    implementation.atoms(positions.data() + first, atoms, *workspace);
+    std::vector<double> energy(atoms.count);
+    for (std::size_t i = 0; i < atoms.count; ++i) {
+      for (std::size_t j = i * antennas; j < (i + 1) * antennas; ++j) {
+        energy[i] +=
+            static_cast<double>(atoms.real[j]) * atoms.real[j] + static_cast<double>(atoms.imag[j]) * atoms.imag[j];
+      }
+      result.energy += energy[i] / static_cast<double>(positions.size() / 3);
+    }
+    const double strongest = atoms.count > 0 ? *std::max_element(energy.begin(), energy.end()) : 0.0;
+    for (std::size_t i = 0; i < atoms.count; ++i) {
+      if (!(energy[i] > weakest_path * strongest)) continue;
+      const double* delay = atoms.delay.data() + i * antennas;
+      result.earliest = std::min(result.earliest, *std::min_element(delay, delay + antennas));
+      result.latest = std::max(result.latest, *std::max_element(delay, delay + antennas));
+      for (std::size_t power = 0; power < result.delay_spread.size(); ++power) {
+        const std::size_t group = std::size_t{1} << power;
+        for (std::size_t begin = 0; begin < antennas; begin += group) {
+          const std::size_t end = std::min(begin + group, antennas);
+          const auto [low, high] = std::minmax_element(delay + begin, delay + end);
+          result.delay_spread[power] = std::max(result.delay_spread[power], 0.5 * (*high - *low));
+        }
+      }
+    }
+  }
+  if (!(result.earliest <= result.latest)) result.earliest = result.latest = 0.0;
+  return result;
+}
+
+/// Median over the region of the rate at which antennas lose step; the second is what the delays alone make of it.
+double median_rate(const PathPlan& plan, const std::vector<double>& positions) {
+  FloatCost cost(plan);
+  Query silence;
+  silence.profile.resize(2 * plan.antennas() * plan.profile.nodes());
+  FloatPoint point;
+  std::vector<double> rates;
+  for (std::size_t first = 0; first < positions.size(); first += 3) {
+    cost.linearize(silence, positions.data() + first, point);
+    rates.push_back(point.steepest);
+  }
+  std::nth_element(rates.begin(), rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2), rates.end());
+  return rates[rates.size() / 2];
+}
+
+}  // namespace
+
+std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, const LocalizerOptions& options) {
+  auto plan = std::make_unique<FloatFixPlan>(FloatFixPlan{model, {}, nullptr, 0.0});
+  const auto& common = plan->model.implementation().common;
+  const Region& region = common.region;
+  const std::vector<double> positions = survey_positions(region);
+  const Survey found = survey(model, positions);
+  const auto [lowest, highest] = std::minmax_element(common.frequencies.begin(), common.frequencies.end());
+  const double bandwidth = *highest - *lowest;
+  double widest = 0.0, dimension = static_cast<double>(region.dimension());
+  for (std::size_t d = 0; d < region.dimension(); ++d) widest = std::max(widest, region.upper[d] - region.lower[d]);
+  const double around = (0.5 * widest + (options.region_margin + 4.0) * common.wavelength) / speed_of_light;
+  PathPlan& paths = plan->paths;
+  paths.model = &plan->model.implementation();
+  paths.profile = DelayProfile(common, found.earliest - around, found.latest + around);
+  const double share = found.energy / static_cast<double>(common.n_antennas());
+  paths.scale = share > 0.0 ? 1.0 / std::sqrt(share) : 1.0;
+  paths.capacity = std::min(std::max<std::size_t>(model.n_atoms(), 1), most_paths);
+  for (std::size_t power = 0; power < found.delay_spread.size(); ++power) {
+    if (found.delay_spread[power] * bandwidth <= group_turns) paths.group = std::size_t{1} << power;
+  }
+  paths.group = std::min(paths.group, common.n_antennas());
+  plan->pitch = options.candidate_spacing > 0.0 ? options.candidate_spacing : common.wavelength / 8.0;
+
+  // Half a diagonal of the grid away, the antennas of a path are a radian apart (root mean square).
+  const double rate = median_rate(paths, positions);
+  double spacing = options.coarse_spacing;
+  if (!(spacing > 0.0)) {
+    spacing = rate > 0.0 ? 2.0 * std::sqrt(3.0 / dimension) / rate : widest;
+    spacing = std::max(std::min(spacing, std::max(widest / 4.0, common.wavelength / 4.0)), common.wavelength / 4.0);
+  }
+  const auto points = [&](double step) {
+    double count = 1.0;
+    for (std::size_t d = 0; d < region.dimension(); ++d) count *= (region.upper[d] - region.lower[d]) / step + 1.0;
+    return count;
+  };
+  while (points(spacing) > static_cast<double>(most_points)) spacing *= 1.1;
+  // Delays allow this stride once the antennas of different blocks need not keep step.
+  const double by_delay = 3.141592653589793 * bandwidth / speed_of_light;
+  const std::size_t blocks = std::min(most_blocks, paths.groups());
+  const double block_rate = std::hypot(rate / static_cast<double>(blocks), by_delay);
+  std::size_t stride = 1;
+  if (points(spacing) > 64.0 && blocks > 1) {
+    stride = static_cast<std::size_t>(std::clamp(std::floor(rate / block_rate), 1.0, double(longest_stride)));
+  }
+  plan->map = std::make_unique<CoarseMap>(paths, spacing, stride, stride > 1 ? blocks : 1);
+  return plan;
+}
+
+}  // namespace wavefix
