@@ -29,8 +29,9 @@ def random_spherical_model(
 ) -> ModelFile:
     """A model of kind ``spherical`` whose sources lie 10 to 40 m away.
 
-    With ``gates``, every other source has one or two cells of one to four lines, each of which passes near the
-    region and blurs over 0.1 to 1 m, so that they are open, closed and in between for some antennas and positions.
+    With ``gates``, every other source is seen in some leaves of a tree of half-space splits. Each split passes near
+    the region and blurs over 0.1 to 1 m, so that leaves are open, closed and in between for some antennas and
+    positions.
     """
     rng = np.random.default_rng(seed)
     origin = rng.uniform(-20, 20, 3)
@@ -75,21 +76,32 @@ def _offsets(rng: np.random.Generator, n: int, array: str, wavelength: float) ->
 
 
 def _gates(rng: np.random.Generator, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    lines, line_cell, cell_source = [], [], []
+    lines: list[NDArray[np.float64]] = []
+    line_cell: list[int] = []
+    cell_source: list[int] = []
     for source in range(0, len(tensors["source_positions"]), 2):
-        for _ in range(rng.integers(1, 3)):
-            ray = -_unit(tensors["source_positions"][source] - tensors["region.origin"])
-            for _ in range(rng.integers(1, 5)):
-                # an edge halfway to the source: a point on it and its direction, relative to the region's origin
-                point = -5 * ray + rng.uniform(-0.5, 0.5, 3)
-                direction = _unit(np.cross(ray, rng.standard_normal(3)))
-                slope = np.linalg.norm(np.cross(tensors["source_positions"][source] - tensors["region.origin"], ray))
-                scale = rng.uniform(1, 10) * rng.choice((-1, 1)) / max(5.0, slope)
-                lines.append(scale * np.concatenate((np.cross(point, direction), direction)))
-                line_cell.append(len(cell_source))
+        center = tensors["source_positions"][source] - tensors["region.origin"]
+        leaves = split_tree(rng, center, int(rng.integers(1, 4)))
+        for leaf in leaves[: rng.integers(1, len(leaves))]:  # on in at least one, off in at least one
+            lines += leaf
+            line_cell += [len(cell_source)] * len(leaf)
             cell_source.append(source)
     return {
         "gate_lines": np.array(lines),
         "gate_line_cell": np.array(line_cell, np.int32),
         "gate_cell_source": np.array(cell_source, np.int32),
     }
+
+
+def split_tree(rng: np.random.Generator, center: NDArray[np.float64], splits: int) -> list[list[NDArray[np.float64]]]:
+    """Leaves, in random order, of a tree of ``splits`` half-spaces for a source at ``center`` from the origin."""
+    leaves: list[list[NDArray[np.float64]]] = [[]]
+    ray = -_unit(center)
+    for _ in range(splits):
+        # an edge halfway to the source: a point on it and its direction, relative to the region's origin
+        point = -5 * ray + rng.uniform(-0.5, 0.5, 3)
+        direction = _unit(np.cross(ray, rng.standard_normal(3)))
+        line = rng.uniform(1, 10) / 5.0 * np.concatenate((np.cross(point, direction), direction))
+        leaf = leaves.pop(int(rng.integers(len(leaves))))
+        leaves += [[*leaf, line], [*leaf, -line]]
+    return [leaves[index] for index in rng.permutation(len(leaves))]

@@ -84,8 +84,10 @@ ModelCommon read_common(const safetensors::File& file, TensorReader& tensors, st
   return common;
 }
 
-void check_shape(const char* argument, bool fits, const std::string& expected, const std::string& got) {
-  if (!fits) throw_shape(argument, expected, got);
+template <std::size_t N>
+void check_shape(const char* argument, const std::array<std::size_t, N>& got,
+                 const std::array<std::size_t, N>& expected) {
+  if (got != expected) throw_shape(argument, "shape " + shape_text(expected), shape_text(got));
 }
 
 }  // namespace
@@ -210,13 +212,10 @@ void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> c
 void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> channels, View<cfloat, 4> jacobian,
                               const Execution& execution) const {
   const std::size_t count = positions.shape[0], antennas = n_antennas(), subcarriers = n_subcarriers();
-  check_shape("positions", positions.shape[1] == 3, "shape (n, 3)", shape_text(positions.shape));
-  const std::array<std::size_t, 3> wanted{count, antennas, subcarriers};
-  check_shape("channels", channels.shape == wanted, "shape " + shape_text(wanted), shape_text(channels.shape));
+  if (positions.shape[1] != 3) throw_shape("positions", "shape (n, 3)", shape_text(positions.shape));
+  check_shape<3>("channels", channels.shape, {count, antennas, subcarriers});
   const bool with_jacobian = jacobian.data != nullptr;
-  const std::array<std::size_t, 4> wanted_jacobian{count, 3, antennas, subcarriers};
-  check_shape("jacobian", !with_jacobian || jacobian.shape == wanted_jacobian, "shape " + shape_text(wanted_jacobian),
-              shape_text(jacobian.shape));
+  if (with_jacobian) check_shape<4>("jacobian", jacobian.shape, {count, 3, antennas, subcarriers});
   for (std::size_t index = 0; index < positions.size(); ++index) {
     if (!std::isfinite(positions.data[index])) {
       throw DataError("positions: value that is not finite at index " + std::to_string(index / 3));
@@ -227,6 +226,13 @@ void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> c
   const auto threads = static_cast<std::size_t>(thread_count(count, execution.threads));
   const std::size_t batch = std::min(implementation_->preferred_batch(), (count + threads - 1) / threads);
   const std::size_t batches = (count + batch - 1) / batch;
+  if (batches == 1) {  // a single position, say: nothing is allocated
+    if (execution.interrupt && execution.interrupt()) throw Interrupted("interrupted by the caller");
+    std::unique_ptr<Workspace> workspace = implementation_->take_workspace();
+    implementation_->synthesize(positions.data, count, channels.data, jacobian.data, *workspace);
+    implementation_->give_back(std::move(workspace));
+    return;
+  }
   std::vector<std::unique_ptr<Workspace>> workspaces;
   for (int worker = 0; worker < thread_count(batches, execution.threads); ++worker) {
     workspaces.push_back(make_workspace());

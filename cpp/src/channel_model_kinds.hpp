@@ -2,11 +2,13 @@
 // What a kind of channel model provides, and what all kinds share.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "safetensors.hpp"
@@ -55,7 +57,7 @@ class ChannelModel::Implementation {
   explicit Implementation(ModelCommon common_) : common(std::move(common_)) {}
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
-  virtual ~Implementation() = default;
+  virtual ~Implementation() { delete spare_.load(); }
 
   virtual std::size_t n_atoms() const = 0;
   virtual std::unique_ptr<Workspace> make_workspace() const = 0;
@@ -67,7 +69,18 @@ class ChannelModel::Implementation {
   /// The atoms at a finite position; `atoms` has room for n_atoms(). Allocates nothing.
   virtual void atoms(const double* position, Atoms& atoms, Workspace& workspace) const = 0;
 
+  /// A workspace that an earlier call gave back, or a new one.
+  std::unique_ptr<Workspace> take_workspace() const {
+    std::unique_ptr<Workspace> workspace(spare_.exchange(nullptr));
+    return workspace ? std::move(workspace) : make_workspace();
+  }
+  void give_back(std::unique_ptr<Workspace> workspace) const { delete spare_.exchange(workspace.release()); }
+
   const ModelCommon common;
+
+ private:
+  // one is enough: who calls with single positions from many threads keeps workspaces of his own
+  mutable std::atomic<Workspace*> spare_{nullptr};
 };
 
 /// Hands out the tensors of a file by name, each checked for its dtype and shape, and finds those nobody asked for.

@@ -39,19 +39,14 @@ bool open_cell(const SourceTrace& task, std::size_t cell, const Wide s[3], Gate&
   return true;
 }
 
-/// g = 1 - prod_cells (1 - cell)
+/// g = sum_cells cell
 Gate open_gate(const SourceTrace& task, const Wide s[3]) {
-  Gate gate{broadcast(1.f), {Floats{}, Floats{}, Floats{}}}, cell;
-  if (task.n_cells == 0) return gate;
-  Floats hidden = broadcast(1.f);
+  Gate gate{broadcast(task.n_cells == 0 ? 1.f : 0.f), {Floats{}, Floats{}, Floats{}}}, cell;
   for (std::size_t index = 0; index < task.n_cells; ++index) {
     if (!open_cell(task, index, s, cell)) continue;
-    for (int a = 0; a < 3; ++a) gate.slope[a] = gate.slope[a] * (1.f - cell.open) + hidden * cell.slope[a];
-    gate.open = index == 0 ? cell.open : gate.open;
-    hidden *= 1.f - cell.open;
+    gate.open += cell.open;
+    for (int a = 0; a < 3; ++a) gate.slope[a] += cell.slope[a];
   }
-  // one cell keeps the digits of what is nearly closed
-  gate.open = task.n_cells == 1 && !all(hidden == 1.f) ? gate.open : 1.f - hidden;
   return gate;
 }
 

@@ -13,13 +13,13 @@ using namespace wavefix;
 
 constexpr double tau = 6.283185307179586476925286766559;
 
-/// Sources seen from a block of antennas: two gated by one cell, one by two, the others open.
+/// Sources seen from a block of antennas: two gated by one cell, one by two leaves, the others open.
 struct Scene {
   static constexpr std::size_t sources = 20, terms = 6;
   std::vector<double> at, variables;
   std::vector<float> coefficients;
   std::vector<GateLine> lines;
-  std::vector<std::size_t> cells{0, 1, 3, 4, 5};
+  std::vector<std::size_t> cells{0, 1, 3, 4, 6};
 
   Scene() {
     for (std::size_t l = 0; l < sources; ++l) {
@@ -36,6 +36,7 @@ struct Scene {
       }
     }
     for (int line = 0; line < 5; ++line) lines.push_back({{0.3, -0.2 * line, 0.1}, {0.02, 0.1, -0.05 * line}});
+    lines.push_back({{-0.3, 0.6, -0.1}, {-0.02, -0.1, 0.15}});  // the other side of the fourth
   }
 };
 

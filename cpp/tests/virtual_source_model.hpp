@@ -9,7 +9,7 @@
 
 namespace wavefix::testing {
 
-/// `gates`: the first source is seen through one cell of two edges, the second through either of two cells.
+/// `gates`: the first source is seen through one cell of two edges, the second in two leaves that exclude each other.
 inline ModelFile spherical_model_file(std::size_t antennas, std::size_t subcarriers, bool gates) {
   std::vector<double> positions, frequencies, rotations, variables;
   for (std::size_t j = 0; j < antennas; ++j) {
@@ -36,11 +36,12 @@ inline ModelFile spherical_model_file(std::size_t antennas, std::size_t subcarri
       {0.9f, 0.2f, 0.1f, -0.1f, 0.0f, 0.1f, 0.7f, 0.6f, -0.1f, 0.1f, 0.1f, 0.0f, 0.3f, -0.9f, 0.0f, 0.1f, 0.1f, 0.0f});
   if (!gates) return file;
   // vertical edges through (3, 3), (5, 1), (4, -6) and a horizontal one; moments are point x direction, from the origin
-  file.add<double>("gate_lines", {4, 6}, {0.3, -0.6, 0.0, 0.0, 0.0, 0.3,   //
-                                          0.4, 1.6,  0.0, 0.0, 0.0, -0.4,  //
-                                          0.8, 0.3,  0.0, 0.0, 0.0, -0.1,  //
-                                          0.0, 0.2,  0.3, 0.1, 0.0, 0.0});
-  file.add<std::int32_t>("gate_line_cell", {4}, {0, 0, 1, 2});
+  file.add<double>("gate_lines", {5, 6}, {0.3,  -0.6, 0.0, 0.0, 0.0, 0.3,   //
+                                          0.4,  1.6,  0.0, 0.0, 0.0, -0.4,  //
+                                          0.8,  0.3,  0.0, 0.0, 0.0, -0.1,  //
+                                          -0.8, -0.3, 0.0, 0.0, 0.0, 0.1,   //
+                                          0.0,  0.2,  0.3, 0.1, 0.0, 0.0});
+  file.add<std::int32_t>("gate_line_cell", {5}, {0, 0, 1, 2, 2});
   file.add<std::int32_t>("gate_cell_source", {3}, {0, 1, 1});
   return file;
 }

@@ -37,7 +37,8 @@ class SphericalParameters:
         gate_lines: ``[E, 6]``: moment and direction of the line of each edge, scaled to a logit (per meter and per
             square meter); None without gates.
         gate_line_cell: ``[E]``: the cell of each line, ascending, each cell at least once.
-        gate_cell_source: ``[C]``: the source of each cell, ascending. A source without cells is seen everywhere.
+        gate_cell_source: ``[C]``: the source of each cell, ascending. A source without cells is seen everywhere. The
+            cells of a source are leaves of one tree of splits, so that they exclude each other: its gate is their sum.
         validation_nmse: linear, (10).
         metadata: what the file says beside the format, for example ``"training"``.
     """

@@ -20,14 +20,14 @@ def gate(tensors: dict[str, NDArray[Any]], source: int, x: NDArray[np.float64], 
     if not cells:
         return 1.0
     x, s = x - tensors["region.origin"], s - tensors["region.origin"]
-    hidden = 1.0
+    total = 0.0
     for cell in cells:
         lit = 1.0
         for line, owner in zip(tensors["gate_lines"], tensors["gate_line_cell"], strict=True):
             if owner == cell:
                 lit *= sigmoid((x - s) @ line[:3] - np.cross(x, s) @ line[3:])
-        hidden *= 1 - lit
-    return 1 - hidden
+        total += lit
+    return total
 
 
 def gain(variables: NDArray[np.float64], coefficients: NDArray[np.float32], u: NDArray[np.float64]) -> complex:

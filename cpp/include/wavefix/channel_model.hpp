@@ -62,7 +62,7 @@ class WAVEFIX_API ChannelModel {
   const std::map<std::string, std::string>& metadata() const;
 
   /// channels[n, n_antennas, n_subcarriers] at positions[n, 3] (m). A position outside the region is evaluated all
-  /// the same; one that is not finite is a DataError.
+  /// the same; one that is not finite is a DataError. From the second call on, one position allocates nothing.
   void synthesize(View<const double, 2> positions, View<cfloat, 3> channels, const Execution& execution = {}) const;
   /// Likewise, with jacobian[n, 3, n_antennas, n_subcarriers], the derivatives with respect to x, y, z (1/m).
   void synthesize(View<const double, 2> positions, View<cfloat, 3> channels, View<cfloat, 4> jacobian,
