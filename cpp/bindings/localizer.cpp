@@ -9,6 +9,15 @@
 namespace wavefix::bindings {
 namespace {
 
+/// Plans large models for seconds: as the one item of a loop, so that Ctrl-C stops it.
+std::unique_ptr<Localizer> plan(const ChannelModel& model, const LocalizerOptions& options) {
+  std::unique_ptr<Localizer> made;
+  const Execution execution = execution_of(1);
+  const py::gil_scoped_release release;
+  parallel_for(1, execution, [&](std::size_t, int) { made = std::make_unique<Localizer>(model, options); });
+  return made;
+}
+
 py::tuple locate(const Localizer& localizer, std::size_t n_antennas, std::size_t n_subcarriers,
                  const py::object& channels, const py::object& out, int threads) {
   const auto channel_view = view_of<const cfloat, 3>(channels, "channels", {any_extent, n_antennas, n_subcarriers});
@@ -62,7 +71,7 @@ void bind_localizer(py::module_& m) {
       .def_readwrite("memory_limit", &LocalizerOptions::memory_limit)
       .def_readwrite("refine", &LocalizerOptions::refine);
   py::class_<Localizer>(m, "Localizer")
-      .def(py::init<const ChannelModel&, const LocalizerOptions&>(), py::arg("model"), py::arg("options"))
+      .def(py::init(&plan), py::arg("model"), py::arg("options"))
       .def("locate", &locate, py::arg("n_antennas"), py::arg("n_subcarriers"), py::arg("channels"), py::arg("out"),
            py::arg("threads") = 0)
       .def_property_readonly("options", &Localizer::options)

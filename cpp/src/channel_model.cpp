@@ -17,6 +17,7 @@ namespace {
 
 using safetensors::Dtype;
 
+constexpr double farthest = 1e9;                           // m, of what can be searched
 constexpr std::size_t max_entries = std::size_t{1} << 26;  // of one channel matrix
 
 struct Kind {
@@ -56,6 +57,11 @@ Region read_region(TensorReader& tensors) {
   require_orthonormal("region.basis", region.basis);
   region.lower = tensors.take("region.lower", Dtype::f64, {dimension}).values;
   region.upper = tensors.take("region.upper", Dtype::f64, {dimension}).values;
+  for (const char* name : {"region.origin", "region.lower", "region.upper"}) {
+    for (const double value : tensors.values(name)) {
+      if (std::abs(value) > farthest) throw_model_format(std::string(name) + ": expected at most 1e9 m");
+    }
+  }
   for (std::size_t axis = 0; axis < dimension; ++axis) {
     if (region.lower[axis] > region.upper[axis]) {
       throw_model_format("region.lower is above region.upper along axis " + std::to_string(axis));

@@ -91,6 +91,7 @@ class TensorReader {
   explicit TensorReader(const safetensors::File& file) : file_(file) {}
 
   bool has(const std::string& name) const { return file_.tensors.count(name) != 0; }
+  const std::vector<double>& values(const std::string& name) const { return file_.tensors.at(name).values; }
   /// ModelFormatError names the tensor, what was expected and what is there. `any` stands for one extent or more.
   const safetensors::Tensor& take(const std::string& name, safetensors::Dtype dtype,
                                   const std::vector<std::size_t>& shape);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "wavefix/parallel.hpp"
+
 namespace wavefix {
 namespace {
 
@@ -37,6 +39,7 @@ CoarseMap::CoarseMap(const PathPlan& plan, double spacing, std::size_t stride, s
   ComplexMatrix gram(capacity, capacity);
   std::size_t rows = 0;
   for (std::size_t index = 0; index < grid_.size(); ++index) {
+    checkpoint();
     double position[3];
     grid_.position(index, position);
     sampler.sample(position, paths);
@@ -112,6 +115,7 @@ void CoarseMap::search(const PathPlan& plan, const Query& query, std::size_t cou
   };
   scratch.coarse.clear();
   for (const std::size_t index : coarse_points_) {
+    if (scratch.coarse.size() % 16 == 0) checkpoint();
     const Point& point = points_[index];
     scratch.coarse.push_back({explained(plan, query, point, blocks_, point.block_factors, scratch), index});
   }

@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+
+#include "wavefix/error.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
 constexpr double tau = 6.283185307179586476925286766559;
 constexpr double most_nodes = 4096.0;  // a delay beyond the table is taken to its end
+constexpr std::size_t most_values = std::size_t{1} << 26;
 
 }  // namespace
 
@@ -20,8 +25,13 @@ DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double la
   nodes_ = static_cast<std::size_t>(std::min(std::ceil((latest - earliest) / step_) + 5.0, most_nodes));
   earliest_ = earliest - 2.0 * step_;
   const std::size_t subcarriers = frequencies.size();
+  if (subcarriers > most_values / nodes_) {
+    throw Error("float_fix: a table of " + std::to_string(nodes_) + " delays by " + std::to_string(subcarriers) +
+                " subcarriers is more than is supported");
+  }
   transform_ = PackedMatrix<float>(2 * nodes_, 2 * subcarriers);
   for (std::size_t node = 0; node < nodes_; ++node) {
+    checkpoint();
     for (std::size_t k = 0; k < subcarriers; ++k) {
       const double turns = (frequencies[k] - common.center_frequency) * (earliest_ + step_ * static_cast<double>(node));
       const auto c = static_cast<float>(std::cos(tau * turns)), s = static_cast<float>(std::sin(tau * turns));
@@ -32,6 +42,7 @@ DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double la
   }
   const auto last = static_cast<double>(nodes_ + 2);
   for (double shift = -last; shift <= last; shift += 1.0) {
+    checkpoint();
     cdouble sum[3] = {};
     for (const double frequency : frequencies) {
       const double rate = -tau * (frequency - common.center_frequency) * step_;

@@ -58,7 +58,10 @@ double cost_of(Similarity similarity, cdouble inner, double entry_energy, double
 }
 
 double exact_distance(Similarity similarity, const cfloat* query, const cfloat* entry, std::size_t size) {
-  if (similarity == Similarity::phase_sensitive) return std::sqrt(detail::squared_distance(query, entry, size));
+  if (similarity == Similarity::phase_sensitive) {
+    const double square = detail::squared_distance(query, entry, size);
+    return std::isnan(square) ? std::numeric_limits<double>::infinity() : std::sqrt(square);  // the entry overflows
+  }
   const double norms = std::sqrt(detail::energy(query, size) * detail::energy(entry, size));
   const double correlation = norms > 0.0 ? std::abs(detail::inner_product(entry, query, size)) / norms : 0.0;
   return std::sqrt(std::max(0.0, 2.0 - 2.0 * correlation));

@@ -2,8 +2,10 @@
 // Local minima among the candidates of a box.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "envelopes.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
@@ -14,6 +16,7 @@ constexpr int most_steps = 12;  // long valleys take as many, most minima two or
 
 /// Levenberg-Marquardt on the interpolated cost, within the box.
 void Envelopes::settle(Minimum& minimum) {
+  checkpoint();
   SmallMatrix normal;
   SmallVector gradient;
   const double longest = plan_.model->common.wavelength / 8.0;
@@ -44,6 +47,7 @@ void Envelopes::settle(Minimum& minimum) {
     }
     if (std::abs(gain) < 1e-5) break;
   }
+  if (std::isnan(minimum.cost)) minimum.cost = std::numeric_limits<double>::infinity();  // which can be sorted
   for (std::size_t c = 0; c < 3; ++c) {
     minimum.position[c] = box_.center[c];
     for (std::size_t d = 0; d < dimension_; ++d) minimum.position[c] += minimum.offset[d] * box_.axes[3 * d + c];
@@ -112,6 +116,7 @@ const std::vector<Minimum>& Envelopes::minima(std::size_t count) {
   // A parabola misses the depth of a valley by a part of what it explains.
   const double window = minima_.empty() ? 0.0 : minima_.front().cost + 0.3 * std::max(1.0 - minima_.front().cost, 0.05);
   while (minima_.size() > 1 && minima_.back().cost > window) minima_.pop_back();
+  if (minima_.empty()) minima_.emplace_back();  // a model whose values overflow has no costs
   for (Minimum& minimum : minima_) settle(minimum);
   std::sort(minima_.begin(), minima_.end(), [](const Minimum& a, const Minimum& b) {
     return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset;

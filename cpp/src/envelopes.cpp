@@ -5,12 +5,15 @@
 #include <cmath>
 
 #include "kernels.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
 constexpr double tau = 6.283185307179586476925286766559;
 constexpr std::size_t none = static_cast<std::size_t>(-1);
+constexpr std::size_t most_values = std::size_t{1} << 26;  // at the nodes of one box
+constexpr double out_of_scale = 0x1p40;  // a query so much weaker or stronger than the model fits nowhere anyway
 
 }  // namespace
 
@@ -40,13 +43,16 @@ Envelopes::Cell Envelopes::cell_at(const Axis& axis, double half_width, double o
 
 void Envelopes::build(const Query& query, const SearchBox& box, double spacing) {
   box_ = box;
-  node_count_ = 1;
-  for (std::size_t d = 0; d < dimension_; ++d) {
-    Axis& axis = axis_[d];
-    axis.nodes = std::max<std::size_t>(3, static_cast<std::size_t>(std::ceil(2.0 * box.half_width[d] / spacing)) + 1);
-    axis.spacing = 2.0 * box.half_width[d] / static_cast<double>(axis.nodes - 1);
-    node_count_ *= axis.nodes;
-  }
+  do {
+    node_count_ = 1;
+    for (std::size_t d = 0; d < dimension_; ++d) {
+      Axis& axis = axis_[d];
+      axis.nodes = std::max<std::size_t>(3, static_cast<std::size_t>(std::ceil(2.0 * box.half_width[d] / spacing)) + 1);
+      axis.spacing = 2.0 * box.half_width[d] / static_cast<double>(axis.nodes - 1);
+      node_count_ *= axis.nodes;
+    }
+    spacing *= 1.25;
+  } while (node_count_ * stride_ > most_values && node_count_ > 27);
   for (const std::size_t index : index_) slot_of_[index] = none;
   index_.clear();
   slots_ = 0;
@@ -121,12 +127,14 @@ double Envelopes::phase(std::size_t slot, const double* offset) const {
 }
 
 void Envelopes::fill_node(const Query& query, std::size_t node, const double* offset) {
+  checkpoint();
   double position[3];
   to_position(offset, position);
   sampler_.sample(position, paths_);
   path_gram(plan_, paths_, 0, plan_.groups(), gram_);
   const std::size_t antennas = plan_.antennas();
-  const double linear = -2.0 / (plan_.scale * query.energy), square = 1.0 / (plan_.scale * plan_.scale * query.energy);
+  const double scale = std::clamp(plan_.scale / query.scale, 1.0 / out_of_scale, out_of_scale);
+  const double linear = -2.0 / (scale * query.energy), square = 1.0 / (scale * scale * query.energy);
   float* values = values_.data() + node * stride_;
   for (std::size_t l = 0; l < paths_.count; ++l) {
     const std::size_t slot = slot_for(l);
@@ -201,6 +209,7 @@ void Envelopes::carry_row(const double* offset) {
 
 /// Costs of one row of grid points; the lanes of a cell share their coefficients.
 void Envelopes::cost_row(std::size_t row) {
+  checkpoint();
   const Axis& axis = axis_[0];
   double offset[3] = {};
   std::size_t rest = row;

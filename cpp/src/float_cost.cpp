@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
@@ -206,6 +207,7 @@ void FloatCost::project(FloatPoint& point) {
 }
 
 void FloatCost::linearize(const Query& query, const double* position, FloatPoint& point) {
+  checkpoint();
   std::copy_n(position, 3, point.position.begin());
   take_slopes(position);
   point.steepest = steepest_;
@@ -239,9 +241,9 @@ void FloatCost::linearize(const Query& query, const double* position, FloatPoint
     const auto row = static_cast<Eigen::Index>(l);
     gram_(row, row) += ridge_ + 1e-6 * gram_(0, 0).real();
   }
-  if (paths_.count > 0) {
-    project(point);
-  } else {
+  if (paths_.count > 0) project(point);
+  const bool known = std::isfinite(point.explained) && point.normal.allFinite() && point.gradient.allFinite();
+  if (paths_.count == 0 || !known) {  // nothing there, or a model whose values overflow
     point.explained = 0.0;
     point.normal.setZero(static_cast<Eigen::Index>(dimension_), static_cast<Eigen::Index>(dimension_));
     point.gradient.setZero(static_cast<Eigen::Index>(dimension_));

@@ -21,10 +21,16 @@ using SmallVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 3,
 
 /// One query as the float and fix steps see it.
 struct Query {
-  const cfloat* channel = nullptr;
-  double energy = 0.0;         // ||H||^2, unscaled
-  double ridge = 0.0;          // of a gain, for noise as strong as the query
-  std::vector<float> profile;  // [A, nodes, 2]
+  const cfloat* channel = nullptr;  // as the caller gave it; profile and energy are those of `scale` times it
+  double scale = 1.0;               // a power of two that makes the entries about 1: float32 sums stay in range
+  double energy = 0.0;              // ||scale H||^2
+  double ridge = 0.0;               // of a gain, for noise as strong as the query
+  std::vector<cfloat> scaled;       // scale H
+  std::vector<float> profile;       // [A, nodes, 2]
+
+  /// A cost in the caller's units, ||H - f||^2, in those of `energy`.
+  double to_scale(double cost) const { return cost * scale * scale; }
+  double to_caller(double cost) const { return cost / (scale * scale); }
 };
 
 /// products[l] = b_l^H H over the antennas [first, last).

@@ -28,6 +28,7 @@ constexpr double node_phase = 1.0;  // radians that antennas may lose between no
 struct Worker {
   Worker(const FloatFixPlan& plan, const ChannelModel& model, const RefineOptions& options)
       : refiner(model, options), cost(plan.paths), envelopes(plan.paths), coarse(plan.map->make_scratch()) {
+    query.scaled.resize(model.n_antennas() * model.n_subcarriers());
     query.profile.resize(2 * plan.paths.antennas() * plan.paths.profile.nodes());
   }
   Refiner refiner;
@@ -90,15 +91,21 @@ class FloatFix final : public Strategy {
   Minima solve(Worker& worker, const cfloat* channel, double energy) const {
     Query& query = worker.query;
     query.channel = channel;
-    query.energy = energy;
+    query.scale = std::exp2(-std::rint(0.5 * std::log2(energy / channel_size())));
+    query.energy = query.to_scale(energy);
+    for (std::size_t i = 0; i < query.scaled.size(); ++i) {
+      query.scaled[i] = cfloat(cdouble(channel[i]) * query.scale);  // exact, but for parts that do not count
+    }
     // As for noise that is as strong as the model's channels, whose scaled entries have a mean square of 1.
     query.ridge = 1.0 / (prior_gain * prior_gain);
-    plan_->paths.profile.transform(channel, query.profile.data());
+    plan_->paths.profile.transform(query.scaled.data(), query.profile.data());
     find_floats(worker);
     Minima minima;
     double factor = 1.0, finer = 1.0;
     for (int round = 0; round <= widenings; ++round, factor *= widening, finer *= 2.0) {
-      if (!find_fix(worker, factor, finer, minima) || explains(query, worker.floats.front(), minima.best.cost)) break;
+      if (!find_fix(worker, factor, finer, minima) ||
+          explains(query, worker.floats.front(), query.to_scale(minima.best.cost)))
+        break;
     }
     minima.float_position = worker.floats.front().position;
     return minima;
@@ -150,7 +157,8 @@ class FloatFix final : public Strategy {
         }
       }
       const double width = sigmas * std::sqrt(variance / std::max(solver.eigenvalues()(k), 1e-300));
-      box.half_width[at] = std::max(std::min(factor * std::max(width, least), 0.5 * diameter + least), plan_->pitch);
+      // in this order a width that is no number counts as none
+      box.half_width[at] = std::max(std::min(0.5 * diameter + least, factor * std::max(least, width)), plan_->pitch);
       // The cost ripples along an axis as fast as the path that runs most along it.
       double fastest = 0.1;
       for (std::size_t l = 0; l < point.paths; ++l) {
@@ -160,21 +168,27 @@ class FloatFix final : public Strategy {
       }
       box.pitch[at] = plan_->pitch / std::min(fastest, 1.0);
     }
-    for (;;) {  // cut the longest side until the candidates are few enough
-      double points = 1.0;
-      std::size_t longest = 0;
-      for (std::size_t d = 0; d < region.dimension(); ++d) {
-        points *= 2.0 * box.half_width[d] / box.pitch[d] + 1.0;
-        if (box.half_width[d] > box.half_width[longest]) longest = d;
-      }
-      if (points <= options_.max_candidates || box.half_width[longest] <= 2.0 * box.pitch[longest]) break;
-      box.half_width[longest] *= 0.8;
-    }
+    cut(box);
     return box;
   }
 
+  /// Cuts the longest side until the candidates are few enough.
+  void cut(SearchBox& box) const {
+    for (;;) {
+      double points = 1.0;
+      std::size_t longest = 0;
+      for (std::size_t d = 0; d < model_.region().dimension(); ++d) {
+        points *= 2.0 * box.half_width[d] / box.pitch[d] + 1.0;
+        if (box.half_width[d] > box.half_width[longest]) longest = d;
+      }
+      // written so that no number, which compares with nothing, ends it
+      if (!(points > options_.max_candidates && box.half_width[longest] > 2.0 * box.pitch[longest])) break;
+      box.half_width[longest] *= 0.8;
+    }
+  }
+
   double node_spacing(const FloatPoint& point) const {
-    return std::max(node_phase / std::max(point.steepest, 1e-9), plan_->pitch);
+    return std::max(plan_->pitch, node_phase / std::max(1e-9, point.steepest));
   }
 
   /// Searches the boxes of all float solutions, `factor` times as wide; false where they cannot be any wider.
@@ -224,7 +238,8 @@ class FloatFix final : public Strategy {
     }
     for (const Minimum& minimum : worker.minima) {
       if (!apart(minimum.position)) continue;
-      const double cost = found.best.cost + std::max(minimum.cost - refined.front().second, 0.0) * query.energy;
+      const double cost =
+          found.best.cost + query.to_caller(std::max(minimum.cost - refined.front().second, 0.0) * query.energy);
       if (!found.runner_up || cost < found.runner_up->cost) {
         if (minimum.cost <= window) break;  // refined, or as good as one that was
         found.runner_up.emplace();

@@ -6,13 +6,17 @@
 #include <limits>
 
 #include "float_cost.hpp"
+#include "wavefix/error.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
 constexpr std::size_t most_paths = 96;     // in the steps before the last
 constexpr std::size_t most_points = 4096;  // of the coarse grid
-constexpr double group_turns = 0.03;       // by which delays in a group of antennas may differ at the full band
+constexpr std::size_t fewest_points = 16;
+constexpr std::size_t most_bytes = std::size_t{1} << 31;  // of the coarse map
+constexpr double group_turns = 0.03;  // by which delays in a group of antennas may differ at the full band
 constexpr std::size_t most_blocks = 8;
 constexpr std::size_t longest_stride = 6;
 
@@ -40,6 +44,7 @@ Survey survey(const ChannelModel& model, const std::vector<double>& positions) {
   Survey result;
   for (std::size_t group = 1; group < 2 * antennas; group *= 2) result.delay_spread.push_back(0.0);
   for (std::size_t first = 0; first < positions.size(); first += 3) {
+    checkpoint();
     implementation.atoms(positions.data() + first, atoms, *workspace);
     std::vector<double> energy(atoms.count);
     for (std::size_t i = 0; i < atoms.count; ++i) {
@@ -84,6 +89,16 @@ double median_rate(const PathPlan& plan, const std::vector<double>& positions) {
   return rates[rates.size() / 2];
 }
 
+/// Points that a coarse grid may have: shapes and factors of all paths at each are kept.
+double affordable_points(const PathPlan& paths) {
+  const std::size_t a_point = paths.capacity * (3 * sizeof(float) * paths.antennas() + 2 * 8 * paths.capacity);
+  if (a_point > most_bytes / fewest_points) {
+    throw Error("float_fix: a coarse map of " + std::to_string(paths.capacity) + " paths to " +
+                std::to_string(paths.antennas()) + " antennas takes more memory than is supported");
+  }
+  return static_cast<double>(std::min(most_points, most_bytes / a_point));
+}
+
 }  // namespace
 
 std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, const LocalizerOptions& options) {
@@ -121,7 +136,8 @@ std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, con
     for (std::size_t d = 0; d < region.dimension(); ++d) count *= (region.upper[d] - region.lower[d]) / step + 1.0;
     return count;
   };
-  while (points(spacing) > static_cast<double>(most_points)) spacing *= 1.1;
+  const double affordable = affordable_points(paths);
+  while (points(spacing) > affordable) spacing *= 1.1;
   // Delays allow this stride once the antennas of different blocks need not keep step.
   const double by_delay = 3.141592653589793 * bandwidth / speed_of_light;
   const std::size_t blocks = std::min(most_blocks, paths.groups());

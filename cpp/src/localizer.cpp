@@ -55,10 +55,10 @@ struct Localizer::Plan {
   /// (11): is the residual more than white noise and what the model misses anyway?
   bool fits_poorly(Refiner& refiner, const cfloat* channel, const Refinement& best, double energy) const {
     const double size = channel_size();
-    if (energy - best.cost < chance_level * energy / size) return true;
+    if (!(energy - best.cost >= chance_level * energy / size)) return true;
     const double structured = refiner.structured_cost(channel, best.position.data());
     const double by_noise = 4.0 * best.cost / std::sqrt(size);
-    return structured > options.poor_fit_factor * model.validation_nmse() * energy + by_noise;
+    return !(structured <= options.poor_fit_factor * model.validation_nmse() * energy + by_noise);
   }
 
   /// (12)

@@ -66,6 +66,10 @@ std::vector<double> local_offsets(std::size_t dimension, double radius, double s
 /// (d): circles of radius 1, 2, ... `wavelength` about the origin; pairs of points on a line, spheres in a volume.
 std::vector<double> circle_offsets(std::size_t dimension, int circles, double wavelength, double spacing) {
   std::vector<double> offsets;
+  const double density = circles * wavelength / spacing;
+  if (dimension == 3 && circles * density * density > 1e6) {
+    throw ShapeError("circle_spacing: expected fewer points on " + std::to_string(circles) + " spheres");
+  }
   for (int circle = 1; circle <= circles; ++circle) {
     const double radius = circle * wavelength;
     if (dimension == 1) {

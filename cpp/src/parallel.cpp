@@ -51,6 +51,33 @@ int processors() {  // that this process may run on, asked for once
   return count;
 }
 
+/// What checkpoint() looks at, in the loop that this thread is in.
+struct Watch {
+  const std::atomic<bool>* stop = nullptr;
+  const InterruptCheck* interrupt = nullptr;
+  std::chrono::steady_clock::time_point asked{};
+};
+thread_local Watch watch;
+
+/// Ends an item on a helper thread whose loop has been stopped: no error of its own.
+struct Stopped {};
+
+/// Puts a watch in place for the duration of a loop; what it leaves open is as in the loop around it.
+class Watching {
+ public:
+  Watching(const std::atomic<bool>* stop, const InterruptCheck* interrupt) : before_(watch) {
+    if (stop != nullptr) watch.stop = stop;
+    if (interrupt != nullptr && *interrupt) watch.interrupt = interrupt;
+    watch.asked = std::chrono::steady_clock::now();
+  }
+  Watching(const Watching&) = delete;
+  Watching& operator=(const Watching&) = delete;
+  ~Watching() { watch = before_; }
+
+ private:
+  Watch before_;
+};
+
 /// One parallel_for call; lives on its caller's stack.
 struct Job {
   const std::size_t items;
@@ -79,6 +106,7 @@ struct Job {
         ask();
         body(index, worker);
       }
+    } catch (const Stopped&) {
     } catch (...) {
       stop.store(true);
       error = std::current_exception();
@@ -94,9 +122,13 @@ class Pool {
   void run(Job& job, const Execution& execution) {
     submit(job);
     const auto interrupted = [&] { return execution.interrupt && execution.interrupt(); };
-    std::exception_ptr error = job.work(0, [&] {
-      if (interrupted()) throw_interrupted();
-    });
+    std::exception_ptr error;
+    {
+      const Watching watching(&job.stop, &execution.interrupt);
+      error = job.work(0, [&] {
+        if (interrupted()) throw_interrupted();
+      });
+    }
     std::unique_lock<std::mutex> lock(mutex_);
     close(job);
     if (!job.first) job.first = error;
@@ -181,7 +213,11 @@ class Pool {
       if (--job.places == 0) close(job);
       lock.unlock();
       std::fesetenv(&job.environment);
-      const std::exception_ptr error = job.work(worker, [] {});
+      std::exception_ptr error;
+      {
+        const Watching watching(&job.stop, nullptr);
+        error = job.work(worker, [] {});
+      }
       lock.lock();
       if (!job.first) job.first = error;
       if (--job.working == 0) job.done.notify_one();
@@ -245,6 +281,15 @@ bool has_openmp() {
 #endif
 }
 
+void checkpoint() {
+  if (watch.stop != nullptr && watch.stop->load(std::memory_order_relaxed)) throw Stopped{};
+  if (watch.interrupt == nullptr) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - watch.asked < std::chrono::milliseconds(50)) return;  // the question may cost more than what is between
+  watch.asked = now;
+  if ((*watch.interrupt)()) throw_interrupted();
+}
+
 void parallel_for(std::size_t items, const Execution& execution, const Body& body) {
   const int threads = thread_count(items, execution.threads);
   if (threads > 1) {
@@ -252,6 +297,7 @@ void parallel_for(std::size_t items, const Execution& execution, const Body& bod
     pool().run(job, execution);
     return;
   }
+  const Watching watching(nullptr, &execution.interrupt);
   for (std::size_t index = 0; index < items; ++index) {
     if (execution.interrupt && execution.interrupt()) throw_interrupted();
     body(index, 0);

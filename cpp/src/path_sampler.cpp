@@ -33,6 +33,7 @@ void PathSampler::sample(const double* position, Paths& paths) {
       const float re = scale * atoms_.real[i * antennas + j], im = scale * atoms_.imag[i * antennas + j];
       energy += re * re + im * im;
     }
+    if (!std::isfinite(energy)) continue;  // nothing can be computed with what overflows
     ranked_.emplace_back(-static_cast<double>(energy), i);
     strongest = std::max(strongest, static_cast<double>(energy));
   }

@@ -65,9 +65,16 @@ struct Refiner::Scratch {
 
   /// Cost at `position`; information and gradient are left in the scratch.
   double linearize(const cfloat* measured, const double* position) {
+    checkpoint();
     model.synthesize_one(position, channel.data(), jacobian.data(), *workspace);
     normal_equations(jacobian.data(), measured, channel.data(), size(), information, gradient);
-    return detail::squared_distance(measured, channel.data(), size());
+    return cost_of(measured);
+  }
+
+  /// Infinite where the model has no value.
+  double cost_of(const cfloat* measured) const {
+    const double cost = detail::squared_distance(measured, channel.data(), size());
+    return std::isnan(cost) ? std::numeric_limits<double>::infinity() : cost;
   }
 
   Refinement result(const double* position, double cost) const {
@@ -99,8 +106,9 @@ Refiner::~Refiner() = default;
 
 double Refiner::cost(const cfloat* channel, const double* position) {
   Scratch& s = *scratch_;
+  checkpoint();
   s.model.synthesize_one(position, s.channel.data(), nullptr, *s.workspace);
-  return detail::squared_distance(channel, s.channel.data(), s.size());
+  return s.cost_of(channel);
 }
 
 double Refiner::structured_cost(const cfloat* channel, const double* position) {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <new>
 #include <thread>
 #include <vector>
@@ -48,5 +49,45 @@ TEST_CASE("an interrupt stops the loop") {
     CHECK_THROWS_AS(wavefix::parallel_for(100000, execution, body), wavefix::Interrupted);
   }
 }
+
+using Clock = std::chrono::steady_clock;
+
+TEST_CASE("a checkpoint answers an interrupt inside of an item, on the calling thread and on helper threads") {
+  for (const int threads : {1, 2, 4}) {
+    const auto begin = Clock::now();
+    const wavefix::Execution execution{threads, [&] { return Clock::now() - begin > std::chrono::milliseconds(120); }};
+    const auto endless = [](std::size_t, int) {
+      for (;;) wavefix::checkpoint();
+    };
+    CHECK_THROWS_AS(wavefix::parallel_for(4, execution, endless), wavefix::Interrupted);
+    CHECK(Clock::now() - begin < std::chrono::seconds(1));
+  }
+}
+
+TEST_CASE("a checkpoint in a loop inside of an item answers the interrupt of the loop around it") {
+  for (const int threads : {1, 2}) {
+    const auto begin = Clock::now();
+    const wavefix::Execution execution{threads, [&] { return Clock::now() - begin > std::chrono::milliseconds(120); }};
+    const auto endless = [](std::size_t, int) {
+      wavefix::parallel_for(4, {}, [](std::size_t, int) {
+        for (;;) wavefix::checkpoint();
+      });
+    };
+    CHECK_THROWS_AS(wavefix::parallel_for(1, {1, execution.interrupt}, endless), wavefix::Interrupted);
+    CHECK_THROWS_AS(wavefix::parallel_for(4, execution, endless), wavefix::Interrupted);
+  }
+}
+
+TEST_CASE("an item that fails ends the other threads' items at their next checkpoint, and its exception is the one") {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    const auto body = [](std::size_t index, int) {
+      if (index == 3) throw wavefix::DataError("three");
+      for (;;) wavefix::checkpoint();
+    };
+    CHECK_THROWS_WITH_AS(wavefix::parallel_for(4, {4, {}}, body), "three", wavefix::DataError);
+  }
+}
+
+TEST_CASE("a checkpoint outside of all loops does nothing") { CHECK_NOTHROW(wavefix::checkpoint()); }
 
 }  // namespace

@@ -9,7 +9,8 @@
 
 namespace wavefix {
 
-/// Asked now and then from the calling thread; true stops the loop with Interrupted.
+/// Asked now and then from the calling thread, between items and inside of long ones; true stops the loop with
+/// Interrupted.
 using InterruptCheck = std::function<bool()>;
 
 struct Execution {
@@ -30,5 +31,9 @@ WAVEFIX_API bool has_openmp();
 /// of callers share the helper threads. Works in the child of a fork too, whatever its parent has run.
 WAVEFIX_API void parallel_for(std::size_t items, const Execution& execution,
                               const std::function<void(std::size_t index, int worker)>& body);
+
+/// For bodies whose items take long, now and then: throws where the loop of parallel_for that the calling thread is in
+/// has been interrupted or another item has failed, so that no item needs to be waited for. Does nothing elsewhere.
+WAVEFIX_API void checkpoint();
 
 }  // namespace wavefix
