@@ -103,7 +103,7 @@ def test_channel_model_agrees_with_the_network(fitted):
 
 def test_same_seed_same_model_other_seed_another():
     data = scene(120, 5)
-    options = {**QUICK, "epochs": 1}
+    options = {**QUICK, "epochs": 1, "max_sources": 2}
     first, second, third = (fitting.fit_planar(data, seed=seed, **options)[0] for seed in (4, 4, 5))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.weight.weights[0], third.weight.weights[0])
@@ -128,7 +128,7 @@ def interrupted(monkeypatch, error, after):
 
 
 def test_resumed_run_equals_the_uninterrupted_one(tmp_path, monkeypatch):
-    data, options = scene(120, 6), {**QUICK, "epochs": 6}
+    data, options = scene(120, 6), {**QUICK, "epochs": 6, "max_sources": 2}
     whole, whole_bytes = fitting.fit_planar(data, **options)
     checkpoint = tmp_path / "state.safetensors"
     with monkeypatch.context() as patch:
@@ -150,7 +150,7 @@ def test_interrupt_leaves_the_last_checkpoint_and_no_part(tmp_path, monkeypatch)
     checkpoint = tmp_path / "state.safetensors"
     interrupted(monkeypatch, KeyboardInterrupt, 2)
     with pytest.raises(KeyboardInterrupt):
-        fitting.fit_planar(scene(120, 6), checkpoint=checkpoint, **QUICK)
+        fitting.fit_planar(scene(120, 6), checkpoint=checkpoint, **{**QUICK, "max_sources": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
     from safetensors import safe_open
 

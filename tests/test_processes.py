@@ -30,6 +30,14 @@ from plane_waves import plane_wave_model, random_positions
 model = plane_wave_model(0, waves=6, extent=2.0)
 positions = random_positions(model, 64)
 """
+# its plan takes most of a minute
+LARGE_MODEL = """
+from spherical_models import random_spherical_model
+def large_model():
+    file = random_spherical_model(0, sources=90, antennas=512, gates=False)
+    file.tensors["region.lower"], file.tensors["region.upper"] = np.full(2, -50.0), np.full(2, 50.0)
+    return wfx.ChannelModel.from_bytes(file.data)
+"""
 unix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -227,6 +235,9 @@ LONG_CALLS = {
     "search_one_thread": "wfx.Dictionary.from_model(model, 0.0001).search(channels, threads=1)",
     "refine": "wfx.refine(model, np.repeat(channels, 4000, axis=0), np.repeat(positions, 4000, axis=0) + 1.0)",
     "bound": "wfx.position_error_bound(model, np.repeat(positions, 100000, axis=0), 10.0)",
+    "locate_one": "wfx.Localizer(model, candidate_radius=90.0, max_candidates=10**7).locate(channels[:1], threads=1)",
+    "locate_two": "wfx.Localizer(model, candidate_radius=90.0, max_candidates=10**7).locate(channels[:2], threads=2)",
+    "plan": "wfx.Localizer(large_model())",
     "locate": "wfx.Localizer(model, grid_spacing=0.002).locate(channels)",
     "simulate": "wfx.simulate('canyon', n=100000)",
     "simulate_images": "wfx.simulate(wfx.Scene.named('room').with_(max_bounces=8, antennas=2), n=2)",
@@ -245,8 +256,11 @@ SLOW_CALLS = {"jacobian", "bound", "search_one_thread", "fit"}
 def test_interrupts_are_answered_within_a_second(call: str) -> None:
     if call == "fit":
         pytest.importorskip("torch")
-    code = PREAMBLE + textwrap.dedent(
-        f"""
+    code = (
+        PREAMBLE
+        + (LARGE_MODEL if call == "plan" else "")
+        + textwrap.dedent(
+            f"""
         channels = model.synthesize(positions)
         print("ready", flush=True)
         try:
@@ -256,6 +270,7 @@ def test_interrupts_are_answered_within_a_second(call: str) -> None:
             print("interrupted", flush=True)
             os._exit(0)
         """
+        )
     )
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(OMP_NUM_THREADS="2"))
