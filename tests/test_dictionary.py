@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +13,7 @@ from hypothesis import strategies as st
 
 from plane_waves import WAVELENGTH, plane_wave_model, random_positions
 from reference import dictionary as reference
-from wavefix import ChannelDataset, Dictionary, ShapeError
+from wavefix import ChannelDataset, Dictionary, ShapeError, _core
 
 SIMILARITIES = ("phase_sensitive", "phase_insensitive")
 
@@ -18,11 +23,12 @@ def random_channels(generator: np.random.Generator, n: int, antennas: int, subca
     return (parts[0] + 1j * parts[1]).astype(np.complex64)
 
 
-def measured(channels: np.ndarray) -> Dictionary:
+def measured(channels: np.ndarray, subspace: bool = True) -> Dictionary:
     antennas, subcarriers = channels.shape[1:]
     positions = np.arange(3.0 * len(channels)).reshape(-1, 3)
     return Dictionary.from_measurements(
-        ChannelDataset(channels, np.zeros((antennas, 3)), 3.5e9 + np.arange(subcarriers), positions)
+        ChannelDataset(channels, np.zeros((antennas, 3)), 3.5e9 + np.arange(subcarriers), positions),
+        subspace=subspace,
     )
 
 
@@ -90,6 +96,92 @@ def test_batch_and_threads_do_not_change_a_bit() -> None:
         np.testing.assert_array_equal(again[1], distances)
     single = [dictionary.search(queries[i : i + 1], k=2) for i in range(9)]
     np.testing.assert_array_equal(np.concatenate([d for _, d in single]), distances)
+
+
+def low_rank_channels(generator: np.random.Generator, n: int, rank: int, rest: float) -> np.ndarray:
+    """[n, 8, 16] channels near `rank` directions, with `rest` of their norm elsewhere."""
+    basis = np.linalg.qr(random_channels(generator, rank, 8, 16).reshape(rank, -1).T)[0].T
+    weights = random_channels(generator, n, 1, rank).reshape(n, rank) / np.sqrt(rank)
+    noise = random_channels(generator, n, 8, 16).reshape(n, -1) / np.sqrt(128)
+    return (weights @ basis + rest * noise).reshape(n, 8, 16).astype(np.complex64)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("rest", [0.0, 0.01, 0.1], ids=["no tail", "small tail", "large tail"])
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e12])
+def test_a_subspace_changes_no_answer(similarity: str, rest: float, scale: float) -> None:
+    generator = np.random.default_rng(11)
+    entries = low_rank_channels(generator, 700, 12, rest) * np.float32(scale)
+    entries[generator.integers(0, 700, 20)] = 0
+    entries[300:340] = entries[300]  # ties
+    entries[400:440] = entries[400] * np.linspace(1.0, 1.0 + 3e-6, 40, dtype=np.float32)[:, None, None]  # near ties
+    entries[500:520] *= np.float32(1e-6)
+    elsewhere = random_channels(generator, 20, 8, 16) * np.float32(scale)
+    queries = np.concatenate(
+        [entries[295:305], entries[396:406], entries[[0, 510]], elsewhere, entries[:20] + 0.1 * elsewhere]
+    )
+    queries = queries.astype(np.complex64)
+    dictionary = measured(entries)
+    assert dictionary.rank > 0
+    for k in (1, 7, 60):
+        indices, distances = dictionary.search(queries, similarity, k)  # type: ignore[arg-type]
+        wanted, wanted_distances = measured(entries, subspace=False).search(queries, similarity, k)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(indices, wanted)
+        np.testing.assert_array_equal(distances, wanted_distances)
+        _, reference_distances = reference.search(queries, entries, similarity, k)
+        np.testing.assert_allclose(distances, reference_distances, rtol=1e-9, atol=1e-7 * max(scale, 1))
+
+
+def test_a_subspace_is_taken_only_where_it_pays() -> None:
+    generator = np.random.default_rng(3)
+    assert measured(random_channels(generator, 700, 8, 16)).rank == 0  # energy everywhere
+    assert measured(low_rank_channels(generator, 100, 8, 0.0)).rank == 0  # few entries
+    assert measured(np.zeros((700, 8, 16), np.complex64)).rank == 0
+    assert measured(low_rank_channels(generator, 700, 8, 0.001)).rank == 8
+    assert measured(low_rank_channels(generator, 700, 8, 0.001), subspace=False).rank == 0
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_many_equal_entries_are_settled_in_bounded_lists(similarity: str) -> None:
+    generator = np.random.default_rng(8)
+    entries = np.repeat(low_rank_channels(generator, 4, 4, 0.0), 2000, axis=0)[generator.permutation(8000)]
+    for subspace in (False, True):
+        indices, distances = measured(entries, subspace=subspace).search(entries[:9], similarity, 3)  # type: ignore[arg-type]
+        for query, found in enumerate(indices):
+            equal = np.flatnonzero((entries == entries[query]).all(axis=(1, 2)))
+            np.testing.assert_array_equal(found, equal[:3])
+        np.testing.assert_allclose(distances, 0, atol=1e-7)
+
+
+def test_every_level_of_the_inner_loops_gives_the_same_answer() -> None:
+    code = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_dictionary import low_rank_channels, measured, SIMILARITIES
+from wavefix import _core
+assert _core.kernel_level() == sys.argv[2]
+generator = np.random.default_rng(4)
+entries = low_rank_channels(generator, 500, 10, 0.02)
+queries = low_rank_channels(generator, 40, 12, 0.1)
+found = [measured(entries, subspace=s).search(queries, name, 5) for s in (0, 1) for name in SIMILARITIES]
+print(np.array([i for i, _ in found]).tobytes().hex(), np.array([d for _, d in found]).tobytes().hex())
+"""
+    answers = set()
+    for level in _core.kernel_levels():
+        environment = os.environ | {"WAVEFIX_KERNELS": level}
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), level]
+        answers.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(answers) == 1
+    assert len(answers.pop()) > 1000
+
+
+def test_a_level_that_the_processor_lacks_is_an_error() -> None:
+    code = "from wavefix import _core; _core.kernel_level()"
+    environment = os.environ | {"WAVEFIX_KERNELS": "avx1024"}
+    failed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "wavefix.Error: WAVEFIX_KERNELS: expected generic" in failed.stderr
+    assert "got avx1024" in failed.stderr
 
 
 def test_the_grid_covers_the_region_centered() -> None:

@@ -49,14 +49,15 @@ void bind_dictionary(py::module_& m) {
   py::class_<Dictionary>(m, "Dictionary")
       .def_static(
           "from_measurements",
-          [](const py::object& positions, const py::object& channels) {
+          [](const py::object& positions, const py::object& channels, bool subspace) {
             const auto position_view = view_of<const double, 2>(positions, "positions", {any_extent, 3});
             const auto channel_view =
                 view_of<const cfloat, 3>(channels, "channels", {any_extent, any_extent, any_extent});
+            const Execution execution = execution_of(0);
             const py::gil_scoped_release release;
-            return Dictionary::from_measurements(position_view, channel_view);
+            return Dictionary::from_measurements(position_view, channel_view, subspace, execution);
           },
-          py::arg("positions"), py::arg("channels"))
+          py::arg("positions"), py::arg("channels"), py::arg("subspace") = true)
       .def_static(
           "from_model",
           [](const ChannelModel& model, double spacing, std::size_t memory_limit) {
@@ -66,6 +67,7 @@ void bind_dictionary(py::module_& m) {
       .def("search", &search, py::arg("queries"), py::arg("similarity"), py::arg("k"), py::arg("threads") = 0)
       .def("positions", &positions_of, py::arg("indices"))
       .def("search_bytes", &Dictionary::search_bytes, py::arg("n_queries"))
+      .def_property_readonly("rank", &Dictionary::rank)
       .def_property_readonly("nbytes", &Dictionary::bytes)
       .def_property_readonly("n_antennas", &Dictionary::n_antennas)
       .def_property_readonly("n_subcarriers", &Dictionary::n_subcarriers)

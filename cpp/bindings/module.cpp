@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <limits>
 
@@ -60,6 +61,9 @@ PYBIND11_MODULE(_core, m) {
   m.def(
       "max_threads", [] { return wavefix::thread_count(std::numeric_limits<std::size_t>::max(), 0); },
       "Threads that a large batch runs on by default.");
+  m.def("kernel_level", &wavefix::kernel_level,
+        "Instruction set of the inner loops; the environment variable WAVEFIX_KERNELS forces one.");
+  m.def("kernel_levels", &wavefix::kernel_levels, "Those that this processor can run, the best last.");
   wavefix::bindings::bind_errors(m);
   wavefix::bindings::bind_propagation(m);
   wavefix::bindings::bind_channel_model(m);

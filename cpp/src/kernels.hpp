@@ -6,6 +6,7 @@
 
 #include <cstddef>
 
+#include "search_kernels.hpp"
 #include "source_kernels.hpp"
 
 namespace wavefix {
@@ -59,6 +60,9 @@ struct Kernels {
   void (*sum_sources)(const SourceSum&);
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
+  void (*row_products)(const RowProducts&);
+  /// False if none of the entries can be wanted.
+  bool (*screen)(const Screen&);
 };
 
 extern const Kernels generic_kernels;
@@ -69,7 +73,7 @@ extern const Kernels avx2_kernels, avx512_kernels;
 
 /// The kernels of every level that this processor can run, the best one last.
 std::size_t usable_kernels(const Kernels* list[3]);
-/// The best of them.
+/// The best of them, or the one that the environment variable WAVEFIX_KERNELS names; Error if that is none of them.
 const Kernels& kernels();
 
 }  // namespace wavefix

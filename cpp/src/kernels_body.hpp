@@ -2,6 +2,8 @@
 // Body of the kernels. A source for one level sets its target, defines WAVEFIX_VECTOR_BYTES, WAVEFIX_TILE_COLUMNS and
 // WAVEFIX_KERNELS, and includes this. No include guard, on purpose, and no further includes but of the same sort.
 #include "source_kernels_body.hpp"
+// after it, whose vectors it uses
+#include "search_kernels_body.hpp"
 
 namespace wavefix {
 namespace {
@@ -195,6 +197,7 @@ void envelope_costs(const EnvelopeCell& cell) {
 }  // namespace
 
 const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL, multiply<float>, multiply<double>, multiply_planes, unit_phasors,
-                                 trace_source,  sum_sources,     envelope_costs,   path_product};
+                                 trace_source,  sum_sources,     envelope_costs,   path_product,    row_products,
+                                 screen};
 
 }  // namespace wavefix

@@ -33,13 +33,17 @@ class Dictionary:
         return Dictionary.from_model, self._source
 
     @classmethod
-    def from_measurements(cls, data: ChannelDataset) -> Dictionary:
+    def from_measurements(cls, data: ChannelDataset, *, subspace: bool = True) -> Dictionary:
         """The fingerprints of ``data`` (copied).
+
+        ``subspace`` looks for the few directions that hold nearly all of their energy. Searches then cost a small part
+        of an exhaustive one, with the same answer; looking costs as much as an exhaustive search of some hundred
+        queries, so leave it out for fewer.
 
         Raises:
             DataError: ``data`` has no positions.
         """
-        return cls(_core.Dictionary.from_measurements(data.known_positions(), data.channels))
+        return cls(_core.Dictionary.from_measurements(data.known_positions(), data.channels, subspace))
 
     @classmethod
     def from_model(cls, model: ChannelModel, spacing: float, memory_limit: int = 64 << 20) -> Dictionary:
@@ -54,6 +58,11 @@ class Dictionary:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def rank(self) -> int:
+        """Complex dimensions of the subspace in which entries are compared first; 0 without one."""
+        return self._entries.rank
 
     @property
     def nbytes(self) -> int:

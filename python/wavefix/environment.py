@@ -22,8 +22,14 @@ def usable_cores() -> int:
 
 
 def build_record() -> dict[str, Any]:
-    """The build of the C++ core: version, OpenMP, threads that a batch uses by default."""
-    return {"version": _core.__version__, "openmp": _core.openmp, "threads": _core.max_threads()}
+    """The build of the C++ core: version, OpenMP, default threads of a batch, instruction set of the inner loops."""
+    return {
+        "version": _core.__version__,
+        "openmp": _core.openmp,
+        "threads": _core.max_threads(),
+        "kernels": _core.kernel_level(),  # what WAVEFIX_KERNELS says, or the best of the next
+        "kernels_available": _core.kernel_levels(),
+    }
 
 
 def environment_record() -> dict[str, Any]:

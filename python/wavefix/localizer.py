@@ -164,7 +164,7 @@ class FingerprintLocalizer:
     """
 
     def __init__(self, data: ChannelDataset, k: int = 3, similarity: Similarity = "phase_sensitive") -> None:
-        self.dictionary = Dictionary.from_measurements(data)
+        self.dictionary = Dictionary.from_measurements(data, subspace=False)  # few queries: a baseline
         self.k = k
         self.similarity: Similarity = similarity
         self._data = data

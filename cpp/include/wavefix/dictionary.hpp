@@ -39,8 +39,11 @@ class WAVEFIX_API Dictionary {
  public:
   static constexpr std::size_t default_memory_limit = std::size_t{64} << 20;
 
-  /// Copies `channels` [n, n_antennas, n_subcarriers] at `positions` [n, 3]; all values finite.
-  static Dictionary from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels);
+  /// Copies `channels` [n, n_antennas, n_subcarriers] at `positions` [n, 3]; all values finite. With
+  /// `subspace`, finds the directions that hold nearly all of their energy, if they are few: searches then cost a small
+  /// part of an exhaustive one, and finding them costs as much as an exhaustive search of some hundred queries.
+  static Dictionary from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels,
+                                      bool subspace = true, const Execution& execution = {});
   /// `memory_limit` bounds what a search holds of queries and correlations, however large grid and batch are.
   static Dictionary from_model(const ChannelModel& model, const Grid& grid,
                                std::size_t memory_limit = default_memory_limit);
@@ -48,14 +51,17 @@ class WAVEFIX_API Dictionary {
   std::size_t size() const;
   std::size_t n_antennas() const;
   std::size_t n_subcarriers() const;
-  /// Bytes held between searches, and the largest number of bytes a search of `n_queries` adds for its tiles.
+  /// Complex dimensions of the subspace in which entries are compared first; 0 if they are compared as they are.
+  std::size_t rank() const;
+  /// Bytes held between searches, and the largest number of bytes that a search of `n_queries` adds.
   std::size_t bytes() const;
   std::size_t search_bytes(std::size_t n_queries) const;
   void position(std::size_t index, double* xyz) const;
 
   /// The `k = indices.shape[1]` entries nearest to each query, nearest first, ties by lower index. Distances are
-  /// (4) or (5), recomputed in float64: a float32 pass keeps every entry that its rounding error bound
-  /// cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and thread count.
+  /// (4) or (5), recomputed in float64: a first pass in the subspace or in float32 keeps every entry that its error
+  /// bound (17) cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and thread
+  /// count.
   /// A query that is not finite gets index -1 and distance NaN.
   void search(View<const cfloat, 3> queries, Similarity similarity, View<std::int64_t, 2> indices,
               View<double, 2> distances, const Execution& execution = {}) const;

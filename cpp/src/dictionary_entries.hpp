@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a dictionary holds, and the scratch of its searches.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "channel_math.hpp"
+#include "query_columns.hpp"
+#include "search_kernels.hpp"
+#include "shortlist.hpp"
+#include "subspace.hpp"
+#include "wavefix/dictionary.hpp"
+
+namespace wavefix {
+
+inline constexpr std::size_t block_rows = screened_rows;
+static_assert(block_rows == Subspace::block_rows, "a block of coordinates is what is screened at a time");
+inline constexpr std::size_t group_columns = 64;  // multiplied at a time: a panel of them stays in the L2 cache
+inline constexpr std::size_t range_bytes = std::size_t{1} << 19;  // of entries that one thread takes at a time
+
+/// Scratch of one thread.
+struct SearchWorker {
+  std::unique_ptr<ChannelModel::Workspace> workspace;
+  std::vector<cfloat> channel;
+  std::vector<float> rows, products;
+  std::vector<double> energies, norms;  // of generated rows
+  std::vector<Shortlist> shortlists;    // a query each
+};
+
+/// What the passes know of one query.
+struct QueryFacts {
+  bool valid = false;
+  double norm = 0.0, tail = 0.0;
+};
+
+/// block_rows entries.
+struct EntryBlock {
+  const float* rows;
+  const double *energies, *norms;
+};
+
+/// Where entries come from: stored channels if `model` is empty, the model on the grid otherwise.
+struct Dictionary::Entries {
+  std::size_t count = 0, n_antennas = 0, n_subcarriers = 0;
+  std::vector<double> positions;        // stored: [count, 3]
+  std::vector<float> rows;              // stored: [count, row_stride]
+  std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
+  Subspace subspace;                    // stored
+  std::unique_ptr<const ChannelModel> model;
+  Grid grid;
+  std::size_t memory_limit = default_memory_limit;
+  mutable std::atomic<std::size_t> tried{0}, failed{0};  // queries of the pass in the subspace
+
+  std::size_t channel_size() const { return n_antennas * n_subcarriers; }
+  std::size_t stride() const { return row_stride(channel_size()); }
+  std::size_t blocks() const { return (count + block_rows - 1) / block_rows; }
+  const cfloat* stored(std::size_t index) const {
+    return reinterpret_cast<const cfloat*>(rows.data() + index * stride());
+  }
+
+  /// Candidates of one query and thread.
+  std::size_t most_candidates(std::size_t k) const { return 4 * k + 64 + std::min<std::size_t>(count / 64, 2048); }
+  /// Bytes that a search holds for each query at most.
+  std::size_t query_bytes(std::size_t k) const {
+    const auto workers = static_cast<std::size_t>(thread_count(blocks(), 0));
+    return sizeof(float) * 2 * (stride() + row_stride(subspace.rank())) +
+           workers * (sizeof(Candidate) * most_candidates(k) + sizeof(double) * k);
+  }
+  /// Queries that are searched for at a time.
+  std::size_t query_chunk(std::size_t k) const { return std::max<std::size_t>(memory_limit / 2 / query_bytes(k), 1); }
+  std::size_t worker_bytes() const {
+    const std::size_t generated = model ? block_rows * stride() : 0;
+    return sizeof(float) * (generated + group_columns * block_rows) + sizeof(cfloat) * channel_size() +
+           sizeof(double) * subspace.scratch_size();
+  }
+
+  void position(std::size_t index, double* xyz) const {
+    if (model) {
+      grid.position(index, xyz);
+    } else {
+      std::copy_n(positions.data() + 3 * index, 3, xyz);
+    }
+  }
+
+  std::vector<SearchWorker> make_workers(std::size_t items, std::size_t queries, const Execution& execution) const {
+    std::vector<SearchWorker> made(static_cast<std::size_t>(thread_count(items, execution.threads)));
+    for (SearchWorker& worker : made) {
+      worker.products.resize(group_columns * block_rows);
+      worker.shortlists.resize(queries);
+      if (!model) continue;
+      worker.channel.resize(channel_size());
+      worker.workspace = model->make_workspace();
+      worker.rows.resize(block_rows * stride());
+      worker.energies.resize(block_rows), worker.norms.resize(block_rows);
+    }
+    return made;
+  }
+
+  /// The channel of one entry, perhaps in the worker's scratch.
+  const cfloat* entry(std::size_t index, SearchWorker& worker) const {
+    if (!model) return stored(index);
+    double xyz[3];
+    grid.position(index, xyz);
+    model->synthesize_one(xyz, worker.channel.data(), nullptr, *worker.workspace);
+    return worker.channel.data();
+  }
+
+  EntryBlock prepare_block(std::size_t index, SearchWorker& worker) const {
+    const std::size_t first = index * block_rows, size = channel_size();
+    if (!model) return {rows.data() + first * stride(), energies.data() + first, norms.data() + first};
+    for (std::size_t row = 0; row < std::min(block_rows, count - first); ++row) {
+      const cfloat* const channel = entry(first + row, worker);
+      std::copy_n(reinterpret_cast<const float*>(channel), 2 * size, worker.rows.data() + row * stride());
+      worker.energies[row] = detail::energy(channel, size);
+      worker.norms[row] = std::sqrt(worker.energies[row]);
+    }
+    return {worker.rows.data(), worker.energies.data(), worker.norms.data()};
+  }
+
+  std::vector<QueryFacts> describe(View<const cfloat, 3> queries) const;
+  /// Calls body(block, worker) for all blocks, and merges the shortlists of the workers.
+  template <class Body>
+  std::vector<Shortlist> sweep(std::size_t queries, std::size_t k, std::size_t block_bytes, const Execution& execution,
+                               const Body& body) const;
+  std::vector<Shortlist> search_subspace(View<const cfloat, 3> queries, std::vector<QueryFacts>& facts,
+                                         Similarity similarity, std::size_t k, const Execution& execution) const;
+  std::vector<Shortlist> search_all(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
+                                    const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
+                                    const Execution& execution) const;
+  std::vector<Shortlist> scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
+                              const Execution& execution) const;
+  void settle(Similarity similarity, std::size_t k, const cfloat* query, const QueryFacts& facts, Shortlist& shortlist,
+              SearchWorker& worker) const;
+  std::vector<std::pair<double, std::size_t>> best_of(Similarity similarity, std::size_t k, const cfloat* query,
+                                                      double query_norm, Shortlist& shortlist,
+                                                      SearchWorker& worker) const;
+  void rank(View<const cfloat, 3> queries, std::vector<Shortlist>& shortlists, Similarity similarity,
+            View<std::int64_t, 2> indices, View<double, 2> distances, const Execution& execution) const;
+};
+
+}  // namespace wavefix
