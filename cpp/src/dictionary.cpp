@@ -8,6 +8,7 @@
 
 #include "channel_math.hpp"
 #include "dictionary_entries.hpp"
+#include "kernels.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -38,10 +39,12 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
     std::copy_n(reinterpret_cast<const float*>(channels.row(row)), 2 * channels.stride(),
                 entries->rows.data() + row * entries->stride());
   }
-  if (!subspace) return Dictionary(std::move(entries));
-  const Entries* const stored = entries.get();
-  entries->subspace = Subspace::of([stored](std::size_t index) { return stored->stored(index); }, entries->count,
-                                   entries->channel_size(), execution);
+  if (subspace) {
+    const Entries* const stored = entries.get();
+    entries->subspace = Subspace::of([stored](std::size_t index) { return stored->stored(index); }, entries->count,
+                                     entries->channel_size(), execution);
+  }
+  if (entries->subspace.rank() == 0 && kernels().row_products_bfloat != nullptr) entries->round_rows();
   return Dictionary(std::move(entries));
 }
 
@@ -62,6 +65,7 @@ std::size_t Dictionary::n_subcarriers() const { return entries_->n_subcarriers; 
 std::size_t Dictionary::rank() const { return entries_->subspace.rank(); }
 std::size_t Dictionary::bytes() const {
   return sizeof(double) * (entries_->positions.size() + entries_->energies.size() + entries_->norms.size()) +
+         sizeof(double) * entries_->coarse_tails.size() + sizeof(bfloat) * entries_->coarse.size() +
          sizeof(float) * entries_->rows.size() + entries_->subspace.bytes() +
          (entries_->model ? entries_->model->bytes() : 0);
 }

@@ -52,6 +52,8 @@ struct Dictionary::Entries {
   std::vector<float> rows;              // stored: [count, row_stride]
   std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
   Subspace subspace;                    // stored
+  std::vector<bfloat> coarse;           // stored, without a subspace: rows rounded, [count, row_stride]
+  std::vector<double> coarse_tails;     // stored: [count, padded to whole blocks], the norm of what rounding takes off
   std::unique_ptr<const ChannelModel> model;
   Grid grid;
   std::size_t memory_limit = default_memory_limit;
@@ -128,11 +130,14 @@ struct Dictionary::Entries {
   template <class Body>
   std::vector<Shortlist> sweep(std::size_t queries, std::size_t k, std::size_t block_bytes, const Execution& execution,
                                const Body& body) const;
-  std::vector<Shortlist> search_subspace(View<const cfloat, 3> queries, std::vector<QueryFacts>& facts,
-                                         Similarity similarity, std::size_t k, const Execution& execution) const;
-  std::vector<Shortlist> search_all(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
-                                    const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
-                                    const Execution& execution) const;
+  using Passed = std::vector<Shortlist>;
+  Passed search_subspace(View<const cfloat, 3> queries, std::vector<QueryFacts>& facts, Similarity similarity,
+                         std::size_t k, const Execution& execution) const;
+  template <class T>
+  Passed search_rows(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
+                     const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
+                     const Execution& execution) const;
+  void round_rows();
   std::vector<Shortlist> scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
                               const Execution& execution) const;
   void settle(Similarity similarity, std::size_t k, const cfloat* query, const QueryFacts& facts, Shortlist& shortlist,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "dictionary_entries.hpp"
@@ -30,14 +31,16 @@ class Screener {
     task_.imag = similarity_ == Similarity::phase_sensitive ? nullptr : products + block_rows;
     task_.energies = block.energies, task_.norms = block.norms, task_.tails = tails;
     task_.limit = shortlist.limit(k_);
-    if (!kernels().screen(task_)) return;
+    const unsigned long wanted = kernels().screen(task_);
+    if (wanted == 0) return;
     for (std::size_t row = 0; row < rows; ++row) {
+      if ((wanted >> row & 1) == 0) continue;
       const cdouble inner =
           task_.scale * cdouble(products[row], task_.imag != nullptr ? task_.imag[row] : products[row]);
       const double norms = block.norms[row] * task_.query_norm;
       double error = task_.per_norm * block.norms[row] + task_.per_tail * tails[row] + task_.constant;
       error = similarity_ == Similarity::phase_sensitive ? 2.0 * error : norms > 0.0 ? error / norms : 0.0;
-      const double cost = cost_of(similarity_, inner, block.energies[row], task_.query_norm);
+      const double cost = cost_of(similarity_, inner, block.energies[row], block.norms[row], task_.query_norm);
       if (std::isfinite(cost)) {
         shortlist.consider(k_, cost, error, first + row);
       } else {  // float32 overflowed: float64 decides
@@ -95,7 +98,7 @@ std::vector<Shortlist> Dictionary::Entries::search_subspace(View<const cfloat, 3
                                                             std::vector<QueryFacts>& facts, Similarity similarity,
                                                             std::size_t k, const Execution& execution) const {
   const std::size_t n = facts.size(), depth = 2 * subspace.rank();
-  QueryColumns columns(n, subspace.rank(), similarity);
+  QueryColumns<float> columns(n, subspace.rank(), similarity);
   const std::size_t groups = (n + Subspace::group - 1) / Subspace::group;
   const auto workers = static_cast<std::size_t>(thread_count(groups, execution.threads));
   std::vector<double> scratch(workers * (Subspace::group * (depth + 1) + subspace.scratch_size()));
@@ -129,47 +132,79 @@ std::vector<Shortlist> Dictionary::Entries::search_subspace(View<const cfloat, 3
                             underflow(subspace.rank()) * columns.scale(query));
         screener.screen(worker.products.data() + (query - first) * columns.per_query * block_rows, block, tails, begin,
                         rows_here, shortlist);
-        if (shortlist.candidates.size() <= most_candidates(k)) continue;
-        shortlist.prune(k);
-        shortlist.given_up = shortlist.candidates.size() > most_candidates(k) / 2;
+        shortlist.give_up_beyond(k, most_candidates(k));
       }
     }
   });
 }
 
-/// The pass over the channels themselves, for the queries `which`: a float32 inner product of `size` complex entries
-/// errs by at most (2 size + 4) 2^-24 ||a|| ||b|| in each part.
-std::vector<Shortlist> Dictionary::Entries::search_all(View<const cfloat, 3> queries,
-                                                       const std::vector<QueryFacts>& facts,
-                                                       const std::vector<std::size_t>& which, Similarity similarity,
-                                                       std::size_t k, const Execution& execution) const {
+/// The pass over the channels themselves, for the queries `which`: in float32, where an inner product of `size` complex
+/// entries errs by at most (2 size + 4) 2^-24 ||a|| ||b|| in each part, or rounded to bfloat. The latter gives up as
+/// the pass in the subspace does.
+template <class T>
+std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> queries,
+                                                        const std::vector<QueryFacts>& facts,
+                                                        const std::vector<std::size_t>& which, Similarity similarity,
+                                                        std::size_t k, const Execution& execution) const {
+  constexpr bool rounded = std::is_same_v<T, bfloat>;
   const std::size_t n = which.size(), size = channel_size();
-  const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * std::ldexp(1.0, -24);
-  QueryColumns columns(n, size, similarity);
+  // pairs of rounded numbers are multiplied and added by one instruction, which takes denormal numbers for zero
+  const double unit = std::ldexp(1.0, rounded ? -23 : -24), least = underflow(size) * (rounded ? std::exp2(24.0) : 1.0);
+  const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * unit;
+  QueryColumns<T> columns(n, size, similarity);
+  std::vector<double> lost(n);
   for (std::size_t i = 0; i < n; ++i) {
-    columns.set(i, reinterpret_cast<const float*>(queries.row(which[i])), scale_near(facts[which[i]].norm));
+    const auto* const interleaved = reinterpret_cast<const float*>(queries.row(which[i]));
+    lost[i] = columns.set(i, interleaved, scale_near(facts[which[i]].norm));
   }
   const std::size_t together = group_columns / columns.per_query;
   const std::vector<double> no_tails(block_rows, 0.0);
-  return sweep(n, k, sizeof(float) * stride() * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
-    const EntryBlock block = prepare_block(index, worker);
+  return sweep(n, k, sizeof(T) * stride() * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
+    EntryBlock block{nullptr, energies.data() + index * block_rows, norms.data() + index * block_rows};
+    if constexpr (!rounded) block = prepare_block(index, worker);
+    const double* const tails = rounded ? coarse_tails.data() + index * block_rows : no_tails.data();
     const std::size_t begin = index * block_rows, rows_here = std::min(block_rows, count - begin);
     for (std::size_t first = 0; first < n; first += together) {
-      const std::size_t count_here = std::min(together, n - first);
-      kernels().row_products({block.rows, rows_here, stride(), columns.of(first), count_here * columns.per_query,
-                              columns.stride, stride(), worker.products.data(), block_rows});
+      const std::size_t count_here = std::min(together, n - first), used = count_here * columns.per_query;
+      float* const products = worker.products.data();
+      if constexpr (rounded) {
+        kernels().row_products_bfloat({coarse.data() + begin * stride(), rows_here, stride(), columns.of(first), used,
+                                       columns.stride, stride(), products, block_rows});
+      } else {
+        kernels().row_products(
+            {block.rows, rows_here, stride(), columns.of(first), used, columns.stride, stride(), products, block_rows});
+      }
       for (std::size_t i = first; i < first + count_here; ++i) {
         const QueryFacts& query = facts[which[i]];
+        Shortlist& shortlist = worker.shortlists[i];
+        if (shortlist.given_up) continue;
+        const double per_both = rounding * (query.norm + lost[i]);
         Screener screener(similarity, k, query.norm);
-        screener.set_bounds(columns.scale(i), rounding * query.norm, 0.0, underflow(size) * columns.scale(i));
-        screener.screen(worker.products.data() + (i - first) * columns.per_query * block_rows, block, no_tails.data(),
-                        begin, rows_here, worker.shortlists[i]);
-        if (worker.shortlists[i].candidates.size() > most_candidates(k)) {
-          settle(similarity, k, queries.row(which[i]), query, worker.shortlists[i], worker);
+        screener.set_bounds(columns.scale(i), lost[i] + per_both, query.norm + lost[i] + per_both,
+                            least * columns.scale(i));
+        screener.screen(products + (i - first) * columns.per_query * block_rows, block, tails, begin, rows_here,
+                        shortlist);
+        if (rounded) shortlist.give_up_beyond(k, most_candidates(k));
+        if (!rounded && shortlist.candidates.size() > most_candidates(k)) {
+          settle(similarity, k, queries.row(which[i]), query, shortlist, worker);
         }
       }
     }
   });
+}
+
+void Dictionary::Entries::round_rows() {
+  coarse.resize(rows.size());
+  coarse_tails.assign(blocks() * block_rows, 0.0);
+  for (std::size_t entry = 0; entry < count; ++entry) {
+    double lost = 0.0;
+    for (std::size_t i = entry * stride(); i < (entry + 1) * stride(); ++i) {
+      coarse[i] = to_bfloat(rows[i]);
+      const double off = static_cast<double>(rows[i]) - static_cast<double>(as_float(coarse[i]));
+      lost += off * off;
+    }
+    coarse_tails[entry] = std::sqrt(lost);
+  }
 }
 
 /// Every entry that no bound can exclude stays on the shortlist of its query.
@@ -177,15 +212,29 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
                                                  const Execution& execution) const {
   std::vector<QueryFacts> facts = describe(queries);
   std::vector<Shortlist> shortlists(facts.size());
-  const bool shortcut = subspace.rank() > 0 && 2 * failed.load() <= tried.load() + 16;
-  if (shortcut) shortlists = search_subspace(queries, facts, similarity, k, execution);
   std::vector<std::size_t> left;
   for (std::size_t query = 0; query < facts.size(); ++query) {
-    if (facts[query].valid && (!shortcut || shortlists[query].given_up)) left.push_back(query);
+    if (facts[query].valid) left.push_back(query);
   }
-  if (shortcut) tried += facts.size(), failed += left.size();
+  const auto keep = [&](std::vector<Shortlist>&& found) {
+    std::vector<std::size_t> open;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      shortlists[left[i]] = std::move(found[i]);
+      if (shortlists[left[i]].given_up) open.push_back(left[i]);
+    }
+    tried += left.size(), failed += open.size();
+    left = std::move(open);
+  };
+  const bool shortcut = 2 * failed.load() <= tried.load() + 16;  // else it would have paid too seldom
+  if (shortcut && subspace.rank() > 0) {
+    std::vector<Shortlist> found = search_subspace(queries, facts, similarity, k, execution), valid;
+    for (const std::size_t query : left) valid.push_back(std::move(found[query]));
+    keep(std::move(valid));
+  } else if (shortcut && !coarse.empty()) {
+    keep(search_rows<bfloat>(queries, facts, left, similarity, k, execution));
+  }
   if (left.empty()) return shortlists;
-  std::vector<Shortlist> found = search_all(queries, facts, left, similarity, k, execution);
+  std::vector<Shortlist> found = search_rows<float>(queries, facts, left, similarity, k, execution);
   for (std::size_t i = 0; i < left.size(); ++i) shortlists[left[i]] = std::move(found[i]);
   return shortlists;
 }

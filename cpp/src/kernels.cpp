@@ -9,7 +9,7 @@
 
 namespace wavefix {
 
-std::size_t usable_kernels(const Kernels* list[3]) {
+std::size_t usable_kernels(const Kernels* list[most_levels]) {
   std::size_t count = 0;
   list[count++] = &generic_kernels;
 #if defined(WAVEFIX_X86_KERNELS)
@@ -18,6 +18,11 @@ std::size_t usable_kernels(const Kernels* list[3]) {
     list[count++] = &avx2_kernels;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       list[count++] = &avx512_kernels;
+#if defined(WAVEFIX_BFLOAT_KERNELS)
+      if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16")) {
+        list[count++] = &avx512_bf16_kernels;
+      }
+#endif
     }
   }
 #endif
@@ -27,7 +32,7 @@ std::size_t usable_kernels(const Kernels* list[3]) {
 namespace {
 
 const Kernels& chosen_kernels() {
-  const Kernels* list[3];
+  const Kernels* list[most_levels];
   const std::size_t count = usable_kernels(list);
   const char* const wanted = std::getenv("WAVEFIX_KERNELS");
   if (wanted == nullptr || *wanted == '\0') return *list[count - 1];
@@ -49,7 +54,7 @@ const Kernels& kernels() {
 std::string kernel_level() { return kernels().level; }
 
 std::vector<std::string> kernel_levels() {
-  const Kernels* list[3];
+  const Kernels* list[most_levels];
   std::vector<std::string> names;
   for (std::size_t index = 0, count = usable_kernels(list); index < count; ++index) names.push_back(list[index]->level);
   return names;

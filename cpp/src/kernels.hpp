@@ -60,19 +60,25 @@ struct Kernels {
   void (*sum_sources)(const SourceSum&);
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
-  void (*row_products)(const RowProducts&);
-  /// False if none of the entries can be wanted.
-  bool (*screen)(const Screen&);
+  void (*row_products)(const RowProducts<float>&);
+  void (*row_products_bfloat)(const RowProducts<bfloat>&);  ///< null where the processor has no instruction for it
+  /// A bit for each entry that may be wanted.
+  unsigned long (*screen)(const Screen&);
 };
 
 extern const Kernels generic_kernels;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define WAVEFIX_X86_KERNELS
 extern const Kernels avx2_kernels, avx512_kernels;
+#if !defined(__GNUC__) || defined(__clang__) || __GNUC__ >= 10
+#define WAVEFIX_BFLOAT_KERNELS
+extern const Kernels avx512_bf16_kernels;
+#endif
 #endif
 
+inline constexpr std::size_t most_levels = 4;
 /// The kernels of every level that this processor can run, the best one last.
-std::size_t usable_kernels(const Kernels* list[3]);
+std::size_t usable_kernels(const Kernels* list[most_levels]);
 /// The best of them, or the one that the environment variable WAVEFIX_KERNELS names; Error if that is none of them.
 const Kernels& kernels();
 

@@ -196,8 +196,22 @@ void envelope_costs(const EnvelopeCell& cell) {
 
 }  // namespace
 
-const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL, multiply<float>, multiply<double>, multiply_planes, unit_phasors,
-                                 trace_source,  sum_sources,     envelope_costs,   path_product,    row_products,
+#if defined(WAVEFIX_BFLOAT)
+#define WAVEFIX_ROW_PRODUCTS_BFLOAT row_products<bfloat>
+#else
+#define WAVEFIX_ROW_PRODUCTS_BFLOAT nullptr
+#endif
+const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL,
+                                 multiply<float>,
+                                 multiply<double>,
+                                 multiply_planes,
+                                 unit_phasors,
+                                 trace_source,
+                                 sum_sources,
+                                 envelope_costs,
+                                 path_product,
+                                 row_products<float>,
+                                 WAVEFIX_ROW_PRODUCTS_BFLOAT,
                                  screen};
 
 }  // namespace wavefix

@@ -6,21 +6,25 @@
 
 namespace wavefix {
 
-inline constexpr std::size_t row_padding = 16;      ///< rows end at a multiple of this many floats, zeros behind
+inline constexpr std::size_t row_padding = 32;      ///< rows end at a multiple of this many numbers, zeros behind
 inline constexpr std::size_t screened_rows = 32;    ///< entries that are screened at a time
-inline constexpr std::size_t product_depth = 1024;  ///< floats of a row that are multiplied at a time
+inline constexpr std::size_t product_depth = 1024;  ///< numbers of a row that are multiplied at a time
 
 /// Inner products of rows with columns, both stored along the depth, which row_padding divides:
 /// products[column * product_stride + row]. A product is one fixed order of sums, whatever else is computed with it.
+template <class T>
 struct RowProducts {
-  const float* rows;
+  const T* rows;
   std::size_t n_rows, row_stride;
-  const float* columns;
+  const T* columns;
   std::size_t n_columns, column_stride;
   std::size_t depth;
   float* products;
   std::size_t product_stride;
 };
+
+/// The upper half of a float: 8 bits of precision.
+typedef unsigned short bfloat;
 
 /// One query against screened_rows entries whose approximate products with it are known, docs/equations.md (17).
 struct Screen {

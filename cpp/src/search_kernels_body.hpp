@@ -18,23 +18,31 @@ inline void fold_all(Floats* sums) {
   }
 }
 
+inline Floats load_part(const float* from) { return load(from); }
+inline Floats multiply_add(Floats sum, Floats a, Floats b) { return sum + a * b; }
+#if defined(WAVEFIX_BFLOAT)
+inline __m512bh load_part(const bfloat* from) { return (__m512bh)_mm512_loadu_si512(from); }
+inline Floats multiply_add(Floats sum, __m512bh a, __m512bh b) { return (Floats)_mm512_dpbf16_ps((__m512)sum, a, b); }
+#endif
+
 /// lane_width products over one stretch of the depth, lane = column * rows + row, with rows = lane_width / Columns.
-template <std::size_t Columns>
-inline Floats multiply_stretch(const float* const* rows, const float* const* columns, std::size_t begin,
-                               std::size_t end) {
+template <std::size_t Columns, class T>
+inline Floats multiply_stretch(const T* const* rows, const T* const* columns, std::size_t begin, std::size_t end) {
   constexpr std::size_t count = lane_width / Columns;
   Floats sums[lane_width];
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < lane_width; ++i) sums[i] = Floats{};
-  for (std::size_t at = begin; at < end; at += lane_width) {
-    Floats column[Columns];
+  for (std::size_t at = begin; at < end; at += lane_width * sizeof(float) / sizeof(T)) {
+    decltype(load_part(columns[0])) column[Columns];
 #pragma GCC unroll 4
-    for (std::size_t c = 0; c < Columns; ++c) column[c] = load(columns[c] + at);
+    for (std::size_t c = 0; c < Columns; ++c) column[c] = load_part(columns[c] + at);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < count; ++r) {
-      const Floats row = load(rows[r] + at);
+      const auto row = load_part(rows[r] + at);
 #pragma GCC unroll 4
-      for (std::size_t c = 0; c < Columns; ++c) sums[c * count + r] += row * column[c];
+      for (std::size_t c = 0; c < Columns; ++c) {
+        sums[c * count + r] = multiply_add(sums[c * count + r], row, column[c]);
+      }
     }
   }
   fold_all<lane_width / 2>(sums);
@@ -42,18 +50,18 @@ inline Floats multiply_stretch(const float* const* rows, const float* const* col
 }
 
 /// The columns from `column` on, over one stretch.
-template <std::size_t Columns>
-void multiply_rows(const RowProducts& task, std::size_t column, std::size_t begin, std::size_t end) {
+template <std::size_t Columns, class T>
+void multiply_rows(const RowProducts<T>& task, std::size_t column, std::size_t begin, std::size_t end) {
   constexpr std::size_t count = lane_width / Columns;
-  const float* columns[Columns];
+  const T* columns[Columns];
   for (std::size_t c = 0; c < Columns; ++c) columns[c] = task.columns + (column + c) * task.column_stride;
   for (std::size_t first = 0; first < task.n_rows; first += count) {
-    const float* rows[count];  // past the end, the last one again
+    const T* rows[count];  // past the end, the last one again
     for (std::size_t r = 0; r < count; ++r) {
       rows[r] = task.rows + (first + r < task.n_rows ? first + r : task.n_rows - 1) * task.row_stride;
     }
     float sums[lane_width];
-    store(sums, multiply_stretch<Columns>(rows, columns, begin, end));
+    store(sums, multiply_stretch<Columns, T>(rows, columns, begin, end));
     const std::size_t valid = task.n_rows - first < count ? task.n_rows - first : count;
     for (std::size_t c = 0; c < Columns; ++c) {
       float* to = task.products + (column + c) * task.product_stride + first;
@@ -62,7 +70,8 @@ void multiply_rows(const RowProducts& task, std::size_t column, std::size_t begi
   }
 }
 
-void row_products(const RowProducts& task) {
+template <class T>
+void row_products(const RowProducts<T>& task) {
   constexpr std::size_t wide = lane_width == 16 ? 4 : 2;
   for (std::size_t begin = 0; begin < task.depth; begin += product_depth) {
     const std::size_t end = task.depth - begin < product_depth ? task.depth : begin + product_depth;
@@ -82,26 +91,31 @@ inline Doubles load_narrow(const float* from) {
   return __builtin_convertvector(*reinterpret_cast<const Loose*>(from), Doubles);
 }
 
-/// Whether any entry's lower bound does not exceed the limit; what is not a number is wanted.
-bool screen(const Screen& task) {
-  Longs excluded = Longs{} - 1;
+/// The entries whose lower bound does not exceed the limit; what is not a number is wanted.
+unsigned long screen(const Screen& task) {
+  Longs excluded[screened_rows / wide_width], all = Longs{} - 1;
   for (std::size_t row = 0; row < screened_rows; row += wide_width) {
     const Doubles error =
         task.constant + task.per_norm * load_doubles(task.norms + row) + task.per_tail * load_doubles(task.tails + row);
     const Doubles real = task.scale * load_narrow(task.real + row);
     if (task.imag == nullptr) {
       const Doubles cost = load_doubles(task.energies + row) - 2.0 * (real + error);
-      excluded &= (Longs)(cost + task.query_norm * task.query_norm > task.limit);
+      all &= excluded[row / wide_width] = (Longs)(cost + task.query_norm * task.query_norm > task.limit);
       continue;
     }
     // |inner| + error < -limit ||entry|| ||query||
     const Doubles imag = task.scale * load_narrow(task.imag + row);
     const Doubles needed = (-task.limit * task.query_norm) * load_doubles(task.norms + row) - error;
-    excluded &= (Longs)(needed > 0.0) & (Longs)(real * real + imag * imag < needed * needed);
+    all &= excluded[row / wide_width] = (Longs)(needed > 0.0) & (Longs)(real * real + imag * imag < needed * needed);
   }
   long long both = -1;
-  for (std::size_t lane = 0; lane < wide_width; ++lane) both &= excluded[lane];
-  return both == 0;
+  for (std::size_t lane = 0; lane < wide_width; ++lane) both &= all[lane];
+  if (both != 0) return 0;
+  unsigned long wanted = 0;
+  for (std::size_t row = 0; row < screened_rows; ++row) {
+    if (excluded[row / wide_width][row % wide_width] == 0) wanted |= 1ul << row;
+  }
+  return wanted;
 }
 
 }  // namespace

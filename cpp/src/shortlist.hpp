@@ -52,6 +52,13 @@ struct Shortlist {
     candidates.erase(std::remove_if(candidates.begin(), candidates.end(), hopeless), candidates.end());
   }
 
+  void give_up_beyond(std::size_t k, std::size_t most) {
+    if (candidates.size() <= most) return;
+    prune(k);
+    given_up = candidates.size() > most / 2;
+    if (given_up) candidates.clear();
+  }
+
   /// Adds what another thread found among other entries.
   void merge(std::size_t k, const Shortlist& other) {
     for (const double upper : other.best_upper_bounds) bound(k, upper);
@@ -61,11 +68,14 @@ struct Shortlist {
   }
 };
 
+/// |z|, without the care for its range that costs hypot ten times as long: products of floats are far from overflow.
+inline double magnitude(cdouble z) { return std::sqrt(z.real() * z.real() + z.imag() * z.imag()); }
+
 /// Order-preserving stand-ins for the distances: (4) squared, and the negative correlation of (5).
-inline double cost_of(Similarity similarity, cdouble inner, double entry_energy, double query_norm) {
+inline double cost_of(Similarity similarity, cdouble inner, double entry_energy, double entry_norm, double query_norm) {
   if (similarity == Similarity::phase_sensitive) return entry_energy + query_norm * query_norm - 2.0 * inner.real();
-  const double norms = std::sqrt(entry_energy) * query_norm;
-  return norms > 0.0 ? -std::abs(inner) / norms : 0.0;
+  const double norms = entry_norm * query_norm;
+  return norms > 0.0 ? -magnitude(inner) / norms : 0.0;
 }
 
 /// The cost of a distance, with what rounding in float64 may have added to it.
@@ -81,7 +91,7 @@ inline double exact_distance(Similarity similarity, const cfloat* query, const c
     return std::isnan(square) ? std::numeric_limits<double>::infinity() : std::sqrt(square);  // the entry overflows
   }
   const double norms = std::sqrt(detail::energy(query, size) * detail::energy(entry, size));
-  const double correlation = norms > 0.0 ? std::abs(detail::inner_product(entry, query, size)) / norms : 0.0;
+  const double correlation = norms > 0.0 ? magnitude(detail::inner_product(entry, query, size)) / norms : 0.0;
   return std::sqrt(std::max(0.0, 2.0 - 2.0 * correlation));
 }
 

@@ -154,7 +154,7 @@ TEST_CASE("unit_phasors is accurate on and between quarter turns") {
   for (int index = -4000; index <= 4000; ++index) turns.push_back(index / 1000.0);
   for (const double whole : {1e3, -1e6, 1e9}) turns.push_back(whole + 0.25);
   std::vector<double> real(turns.size()), imag(turns.size());
-  const wavefix::Kernels* levels[3];
+  const wavefix::Kernels* levels[wavefix::most_levels];
   for (std::size_t level = wavefix::usable_kernels(levels); level-- > 0;) {
     CAPTURE(levels[level]->level);
     levels[level]->unit_phasors(turns.data(), turns.size(), real.data(), imag.data());
@@ -202,7 +202,7 @@ TEST_CASE("every level computes the same products, to rounding") {
     matrix.at(index / depth, index % depth) = std::sin(static_cast<float>(index));
   }
   for (std::size_t index = 0; index < columns.size(); ++index) columns[index] = std::cos(static_cast<float>(index));
-  const wavefix::Kernels* levels[3];
+  const wavefix::Kernels* levels[wavefix::most_levels];
   const std::size_t usable = wavefix::usable_kernels(levels);
   std::vector<std::vector<float>> results;
   for (std::size_t level = 0; level < usable; ++level) {

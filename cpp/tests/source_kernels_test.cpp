@@ -83,7 +83,7 @@ std::vector<float> evaluate(const Kernels& kernels, const Scene& scene, std::siz
 
 TEST_CASE("every level sums sources to the same channels and slopes, to rounding") {
   const Scene scene;
-  const Kernels* levels[3];
+  const Kernels* levels[wavefix::most_levels];
   const std::size_t usable = usable_kernels(levels);
   for (const bool equal : {true, false}) {
     for (const std::size_t antennas : {std::size_t{1}, std::size_t{11}, source_lanes}) {
