@@ -23,6 +23,8 @@ Envelopes::Envelopes(const PathPlan& plan)
   stride_ = 3 * capacity + capacity * (capacity - 1);
   paths_.reserve(capacity, plan.antennas());
   gram_.resize(static_cast<Eigen::Index>(capacity), static_cast<Eigen::Index>(capacity));
+  products_.resize(static_cast<Eigen::Index>(capacity));
+  gains_.resize(static_cast<Eigen::Index>(capacity));
   slot_of_.assign(plan.model->n_atoms(), none);
   index_.reserve(capacity);
   rates_.resize(capacity * dimension_);
@@ -41,7 +43,7 @@ Envelopes::Cell Envelopes::cell_at(const Axis& axis, double half_width, double o
   return {static_cast<std::size_t>(middle) - 1, {0.5f * s * (s - 1.0f), 1.0f - s * s, 0.5f * s * (s + 1.0f)}};
 }
 
-void Envelopes::build(const Query& query, const SearchBox& box, double spacing) {
+void Envelopes::build(const Query& query, const SearchBox& box, double spacing, double ridge) {
   box_ = box;
   do {
     node_count_ = 1;
@@ -58,14 +60,57 @@ void Envelopes::build(const Query& query, const SearchBox& box, double spacing) 
   slots_ = 0;
   find_carriers();
   values_.assign(node_count_ * stride_, 0.0f);
+  explained_.assign(node_count_, 0.0);
   for (std::size_t node = 0; node < node_count_; ++node) {
     double offset[3] = {};
     std::size_t rest = node;
+    bool on_face = false;
     for (std::size_t d = dimension_; d-- > 0; rest /= axis_[d].nodes) {
-      offset[d] = axis_[d].spacing * static_cast<double>(rest % axis_[d].nodes) - box.half_width[d];
+      const std::size_t at = rest % axis_[d].nodes;
+      offset[d] = axis_[d].spacing * static_cast<double>(at) - box.half_width[d];
+      on_face = on_face || at == 0 || at + 1 == axis_[d].nodes;
     }
     fill_node(query, node, offset);
+    if (on_face && in_region(offset)) explain_node(node, ridge);
   }
+}
+
+/// Whether a point of the box lies in the region, give or take a wavelength.
+bool Envelopes::in_region(const double* offset) const {
+  const ModelCommon& common = plan_.model->common;
+  double position[3];
+  to_position(offset, position);
+  for (std::size_t d = 0; d < dimension_; ++d) {
+    double y = 0.0;
+    for (std::size_t c = 0; c < 3; ++c) y += (position[c] - common.region.origin[c]) * common.region.basis[3 * d + c];
+    if (!(y >= common.region.lower[d] - common.wavelength && y <= common.region.upper[d] + common.wavelength)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Uses up gram_.
+void Envelopes::explain_node(std::size_t node, double ridge) {
+  const auto n = static_cast<Eigen::Index>(paths_.count);
+  if (n == 0) return;
+  for (Eigen::Index l = 0; l < n; ++l) gram_(l, l) += ridge + 1e-6 * gram_(0, 0).real();
+  auto gram = gram_.topLeftCorner(n, n);
+  const Eigen::LLT<Eigen::Ref<ComplexMatrix>> factor(gram);  // in place: nothing is allocated
+  auto gains = gains_.head(n);
+  gains = products_.head(n);
+  factor.matrixL().solveInPlace(gains);
+  explained_[node] = gains.squaredNorm();
+}
+
+double Envelopes::explained_on_face(std::size_t d, bool upper) const {
+  std::size_t inner = 1;
+  for (std::size_t e = d + 1; e < dimension_; ++e) inner *= axis_[e].nodes;
+  double most = 0.0;
+  for (std::size_t node = 0; node < node_count_; ++node) {
+    if (node / inner % axis_[d].nodes == (upper ? axis_[d].nodes - 1 : 0)) most = std::max(most, explained_[node]);
+  }
+  return most;
 }
 
 void Envelopes::to_position(const double* offset, double* position) const {
@@ -137,12 +182,13 @@ void Envelopes::fill_node(const Query& query, std::size_t node, const double* of
   const double linear = -2.0 / (scale * query.energy), square = 1.0 / (scale * scale * query.energy);
   float* values = values_.data() + node * stride_;
   for (std::size_t l = 0; l < paths_.count; ++l) {
-    const std::size_t slot = slot_for(l);
-    if (slot == none) continue;
-    terms_[l] = std::complex<float>(std::polar(1.0, -tau * phase(slot, offset)));
     const cdouble product =
         path_product(paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
                      paths_.delay.data() + l * antennas, query.profile.data(), plan_.profile.nodes(), 0, antennas);
+    products_(static_cast<Eigen::Index>(l)) = product;
+    const std::size_t slot = slot_for(l);
+    if (slot == none) continue;
+    terms_[l] = std::complex<float>(std::polar(1.0, -tau * phase(slot, offset)));
     const auto envelope = std::complex<float>(linear * product) * terms_[l];
     values[2 * slot] = envelope.real();
     values[2 * slot + 1] = envelope.imag();

@@ -28,8 +28,10 @@ class Envelopes {
  public:
   explicit Envelopes(const PathPlan& plan);
 
-  /// Nodes at most `spacing` apart.
-  void build(const Query& query, const SearchBox& box, double spacing);
+  /// Nodes at most `spacing` apart; `ridge` of free gains.
+  void build(const Query& query, const SearchBox& box, double spacing, double ridge);
+  /// The most that free gains explain at the nodes of a face of the box, as far as they lie in the region: (13).
+  double explained_on_face(std::size_t d, bool upper) const;
   /// Local minima of the cost on the box's candidates, refined on the interpolated cost, best first: the best
   /// `count` of them and no more.
   const std::vector<Minimum>& minima(std::size_t count);
@@ -55,6 +57,8 @@ class Envelopes {
   void find_carriers();
   double phase(std::size_t slot, const double* offset) const;
   void fill_node(const Query& query, std::size_t node, const double* offset);
+  bool in_region(const double* offset) const;
+  void explain_node(std::size_t node, double ridge);
   void mix_row(const double* offset);
   void carry_row(const double* offset);
   void cost_row(std::size_t row);
@@ -67,6 +71,7 @@ class Envelopes {
   PathSampler sampler_;
   Paths paths_;
   ComplexMatrix gram_;
+  ComplexVector products_, gains_;
   SearchBox box_;
   std::array<Axis, 3> axis_;
   std::vector<std::size_t> slot_of_;           // [atoms of the model], or none
@@ -75,6 +80,7 @@ class Envelopes {
   std::vector<double> bends_;                  // [slots, d, d], turns a square meter
   std::vector<double> slopes_;                 // [slots, d], radians a meter, where evaluate() was last
   std::vector<float> values_;                  // [nodes, stride]: envelopes (re, im), energies, then pairs (re, im)
+  std::vector<double> explained_;              // [nodes], on the faces only
   std::vector<float> row_;                     // [nodes of the first axis, stride]
   std::vector<float> here_;                    // [stride]
   std::vector<double> turns_, cosine_, sine_;  // [points of the first axis]

@@ -250,14 +250,15 @@ void FloatCost::linearize(const Query& query, const double* position, FloatPoint
   }
 }
 
-void FloatCost::descend(const Query& query, int iterations, double longest, double shortest, double margin,
-                        FloatPoint& point) {
+void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& point) {
   const Region& region = plan_.model->common.region;
+  const double size = static_cast<double>(plan_.antennas() * plan_.model->common.n_subcarriers());
   double damping = 1e-3;
+  int refused = 0;
   FloatPoint trial;
   ridge_ = query.ridge;
   linearize(query, point.position.data(), point);
-  for (int iteration = 0; iteration < iterations; ++iteration) {
+  for (int iteration = 0; iteration < limits.iterations && refused < 3; ++iteration) {
     // what the paths do not explain is noise at most, and the ridge follows it
     const double unexplained = std::max(1.0 - point.explained / query.energy, 1e-6);
     const bool settled = ridge_ <= 4.0 * query.ridge * unexplained;  // otherwise a lower ridge moves the optimum
@@ -267,19 +268,21 @@ void FloatCost::descend(const Query& query, int iterations, double longest, doub
     damped.diagonal().array() += 1e-9 * point.normal.trace();
     SmallVector step = damped.ldlt().solve(point.gradient);
     if (!step.allFinite()) break;
-    if (step.norm() > longest) step *= longest / step.norm();
+    if (step.norm() > limits.longest) step *= limits.longest / step.norm();
     std::array<double, 3> there = point.position;
     double moved = 0.0;
     for (std::size_t d = 0; d < dimension_; ++d) {
       const double* axis = region.basis.data() + 3 * d;
       double y = 0.0;
       for (std::size_t c = 0; c < 3; ++c) y += axis[c] * (point.position[c] - region.origin[c]);
-      const double to =
-          std::clamp(y + step(static_cast<Eigen::Index>(d)), region.lower[d] - margin, region.upper[d] + margin);
+      const double to = std::clamp(y + step(static_cast<Eigen::Index>(d)), region.lower[d] - limits.margin,
+                                   region.upper[d] + limits.margin);
       for (std::size_t c = 0; c < 3; ++c) there[c] += axis[c] * (to - y);
       moved += (to - y) * (to - y);
     }
-    if (settled && std::sqrt(moved) <= shortest) {  // the candidates around it cover what the last step leaves
+    const double variance = (query.energy - point.explained) / size + limits.variance;
+    // the candidates around it cover what the last step leaves
+    if (settled && (std::sqrt(moved) <= limits.shortest || point.gradient.dot(step) <= 0.5 * variance)) {
       point.explained += point.gradient.dot(step);
       point.position = there;
       break;
@@ -288,8 +291,10 @@ void FloatCost::descend(const Query& query, int iterations, double longest, doub
     if (trial.explained > point.explained) {
       point = trial;
       damping = std::max(0.1 * damping, 1e-9);
+      refused = 0;
     } else {
       damping *= 10.0;
+      ++refused;
     }
   }
 }

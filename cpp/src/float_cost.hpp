@@ -56,8 +56,14 @@ class FloatCost {
   explicit FloatCost(const PathPlan& plan);
   /// explained, normal and gradient at `position`, in the region's axes.
   void linearize(const Query& query, const double* position, FloatPoint& point);
-  /// Levenberg-Marquardt from point.position; `limits` keep it inside the region's box plus `margin`.
-  void descend(const Query& query, int iterations, double longest, double shortest, double margin, FloatPoint& point);
+  struct Limits {
+    int iterations;
+    double longest, shortest;  // step, m
+    double margin;             // m outside the region
+    double variance;           // of a direction, beside the noise: gains below half of both are not worth a step
+  };
+  /// Levenberg-Marquardt from point.position.
+  void descend(const Query& query, const Limits& limits, FloatPoint& point);
 
  private:
   void take_slopes(const double* position);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Float and fix: a position without carrier phase first, then the carrier-phase minimum among all that are near it.
 // docs/equations.md (13) to (16).
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <mutex>
@@ -10,35 +9,29 @@
 
 #include "channel_math.hpp"
 #include "coarse_map.hpp"
-#include "envelopes.hpp"
+#include "fix_search.hpp"
 #include "float_fix_plan.hpp"
 #include "strategy.hpp"
 
 namespace wavefix {
 namespace {
 
-constexpr double sigmas = 5.0;                // half-width of the box of candidates
-constexpr double prior_gain = 3.0;            // standard deviation of a free gain, relative to the model's
-constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
-constexpr int widenings = 2;
-constexpr double widening = 2.5;
-constexpr double node_phase = 1.0;  // radians that antennas may lose between nodes
+constexpr double prior_gain = 3.0;  // standard deviation of a free gain, relative to the model's
+constexpr int descent_steps = 25;
+constexpr FixSearch::Effort hard{2.0, 10.0};
 
 /// What one thread needs.
 struct Worker {
-  Worker(const FloatFixPlan& plan, const ChannelModel& model, const RefineOptions& options)
-      : refiner(model, options), cost(plan.paths), envelopes(plan.paths), coarse(plan.map->make_scratch()) {
-    query.scaled.resize(model.n_antennas() * model.n_subcarriers());
+  Worker(const FloatFixPlan& plan, const LocalizerOptions& options)
+      : cost(plan.paths), fix(plan, options), coarse(plan.map->make_scratch()) {
+    query.scaled.resize(plan.model.n_antennas() * plan.model.n_subcarriers());
     query.profile.resize(2 * plan.paths.antennas() * plan.paths.profile.nodes());
   }
-  Refiner refiner;
   FloatCost cost;
-  Envelopes envelopes;
+  FixSearch fix;
   CoarseMap::Scratch coarse;
   Query query;
   std::vector<FloatPoint> floats;
-  std::vector<Minimum> minima;
-  std::vector<std::pair<Refinement, double>> refined;  // with the interpolated cost
 };
 
 class FloatFix final : public Strategy {
@@ -57,11 +50,11 @@ class FloatFix final : public Strategy {
       const cfloat* channel = channels.row(row);
       const double energy = detail::energy(channel, channels.stride());
       if (!detail::all_finite(channel, channels.stride()) || !(energy > 0.0)) {
-        report(row, worker.refiner, nullptr);
+        report(row, worker.fix.refiner, nullptr);
         return;
       }
       const Minima minima = solve(worker, channel, energy);
-      report(row, worker.refiner, &minima);
+      report(row, worker.fix.refiner, &minima);
     });
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto& worker : workers) idle_.push_back(std::move(worker));
@@ -77,16 +70,10 @@ class FloatFix final : public Strategy {
         return worker;
       }
     }
-    return std::make_unique<Worker>(*plan_, model_, options_.refine);
+    return std::make_unique<Worker>(*plan_, options_);
   }
 
   double channel_size() const { return static_cast<double>(model_.n_antennas() * model_.n_subcarriers()); }
-
-  /// Noise variance of an entry that a float solution leaves.
-  double noise_variance(const Query& query, const FloatPoint& point) const {
-    const double unknowns = static_cast<double>(std::min(plan_->paths.capacity, model_.n_atoms()));
-    return std::max(query.energy - point.explained, 0.0) / std::max(channel_size() - unknowns, 1.0);
-  }
 
   Minima solve(Worker& worker, const cfloat* channel, double energy) const {
     Query& query = worker.query;
@@ -99,164 +86,81 @@ class FloatFix final : public Strategy {
     // As for noise that is as strong as the model's channels, whose scaled entries have a mean square of 1.
     query.ridge = 1.0 / (prior_gain * prior_gain);
     plan_->paths.profile.transform(query.scaled.data(), query.profile.data());
-    find_floats(worker);
+    worker.fix.begin();
+    worker.floats.clear();
+    search(worker);
+    const FloatPoint* best = &worker.floats.front();
+    for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
     Minima minima;
-    double factor = 1.0, finer = 1.0;
-    for (int round = 0; round <= widenings; ++round, factor *= widening, finer *= 2.0) {
-      if (!find_fix(worker, factor, finer, minima) ||
-          explains(query, worker.floats.front(), query.to_scale(minima.best.cost)))
-        break;
-    }
-    minima.float_position = worker.floats.front().position;
+    minima.best = worker.fix.best();
+    minima.runner_up = worker.fix.runner_up(query);
+    minima.float_position = best->position;
     return minima;
   }
 
-  /// Float solutions that explain about as much as the best one, best first.
-  void find_floats(Worker& worker) const {
-    const Query& query = worker.query;
-    const CoarseMap& map = *plan_->map;
+  /// Goes on as long as the fix is suspect: the best start, the others, more starts and finer nodes.
+  void search(Worker& worker) const {
     const auto starts = static_cast<std::size_t>(options_.coarse_starts);
-    map.search(plan_->paths, query, starts, worker.coarse);
-    auto& floats = worker.floats;
-    floats.clear();
+    plan_->map->search(plan_->paths, worker.query, starts, worker.coarse);
+    follow(worker, 0, 1, 0.0);
+    if (settled(worker)) return;
+    follow(worker, 1, starts, 0.7);
+    if (settled(worker)) return;
+    plan_->map->search(plan_->paths, worker.query, 4 * starts, worker.coarse);
+    follow(worker, 0, 4 * starts, 0.4);
+    for (std::size_t i = 0; i < worker.floats.size() && !settled(worker); ++i) {
+      if (possible(worker, worker.floats[i])) worker.fix.explore(worker.query, worker.floats[i], hard);
+    }
+  }
+
+  /// A fix near a float solution costs at least what free gains leave.
+  static bool possible(const Worker& worker, const FloatPoint& point) {
+    return !worker.fix.found() || worker.query.energy - point.explained <= worker.fix.best_cost(worker.query);
+  }
+
+  /// Float solutions from the coarse starts [first, last) that explain at least `share` of what the best start does,
+  /// and the fixes around them.
+  void follow(Worker& worker, std::size_t first, std::size_t last, double share) const {
+    const CoarseMap& map = *plan_->map;
+    const Query& query = worker.query;
     const double wavelength = model_.wavelength();
-    for (const auto& candidate : worker.coarse.fine) {
-      if (candidate.explained < 0.7 * worker.coarse.fine.front().explained) break;
+    const FloatCost::Limits limits{descent_steps, 0.5 * map.grid().spacing + wavelength, 0.02 * wavelength,
+                                   0.5 * map.grid().spacing + options_.region_margin * wavelength,
+                                   plan_->model_variance(query)};
+    const auto& starts = worker.coarse.fine;
+    for (std::size_t i = first; i < std::min(last, starts.size()); ++i) {
+      if (starts[i].explained < share * starts.front().explained) break;
       FloatPoint point;
-      map.grid().position(candidate.point, point.position.data());
-      worker.cost.descend(query, 12, 0.5 * map.grid().spacing + wavelength, 0.3 * wavelength,
-                          0.5 * map.grid().spacing + options_.region_margin * wavelength, point);
+      map.grid().position(starts[i].point, point.position.data());
+      worker.cost.descend(query, limits, point);
       const auto same = [&](const FloatPoint& other) { return distance(other.position, point.position) < wavelength; };
-      if (std::none_of(floats.begin(), floats.end(), same)) floats.push_back(point);
-    }
-    const auto better = [](const FloatPoint& a, const FloatPoint& b) { return a.explained > b.explained; };
-    std::stable_sort(floats.begin(), floats.end(), better);
-    const double least = floats.front().explained * 0.95 - 30.0 * noise_variance(query, floats.front());
-    while (floats.back().explained < least) floats.pop_back();
-  }
-
-  /// The box of candidates: along the principal axes of the float covariance.
-  SearchBox box_around(const Query& query, const FloatPoint& point, double factor) const {
-    const Region& region = model_.region();
-    const auto dimension = static_cast<Eigen::Index>(region.dimension());
-    const Eigen::SelfAdjointEigenSolver<SmallMatrix> solver(point.normal);
-    const double variance = 0.5 * noise_variance(query, point) + 0.125 * model_.validation_nmse() * query.energy;
-    double diameter = 0.0;
-    for (Eigen::Index d = 0; d < dimension; ++d) {
-      const auto at = static_cast<std::size_t>(d);
-      diameter = std::hypot(diameter, region.upper[at] - region.lower[at]);
-    }
-    SearchBox box;
-    box.center = point.position;
-    const double least = options_.candidate_radius > 0.0 ? options_.candidate_radius : 1.5 * model_.wavelength();
-    for (Eigen::Index k = 0; k < dimension; ++k) {
-      const auto at = static_cast<std::size_t>(k);
-      for (Eigen::Index d = 0; d < dimension; ++d) {
-        for (std::size_t c = 0; c < 3; ++c) {
-          box.axes[3 * at + c] += solver.eigenvectors()(d, k) * region.basis[3 * static_cast<std::size_t>(d) + c];
-        }
+      if (std::any_of(worker.floats.begin(), worker.floats.end(), same)) continue;
+      worker.floats.push_back(point);
+      if (!possible(worker, point)) continue;
+      worker.fix.explore(query, point, {});
+      // A fix that costs less than the float solution shows the way to a better one.
+      for (int again = 0; again < 4 && worker.fix.best_cost(query) < query.energy - point.explained; ++again) {
+        FloatPoint better;
+        better.position = worker.fix.best().position;
+        worker.cost.descend(query, limits, better);
+        if (!(better.explained > point.explained)) break;
+        point = better;
+        worker.floats.push_back(point);
+        worker.fix.explore(query, point, {});
       }
-      const double width = sigmas * std::sqrt(variance / std::max(solver.eigenvalues()(k), 1e-300));
-      // in this order a width that is no number counts as none
-      box.half_width[at] = std::max(std::min(0.5 * diameter + least, factor * std::max(least, width)), plan_->pitch);
-      // The cost ripples along an axis as fast as the path that runs most along it.
-      double fastest = 0.1;
-      for (std::size_t l = 0; l < point.paths; ++l) {
-        double along = 0.0;
-        for (std::size_t c = 0; c < 3; ++c) along += point.directions[3 * l + c] * box.axes[3 * at + c];
-        fastest = std::max(fastest, std::abs(along));
-      }
-      box.pitch[at] = plan_->pitch / std::min(fastest, 1.0);
-    }
-    cut(box);
-    return box;
-  }
-
-  /// Cuts the longest side until the candidates are few enough.
-  void cut(SearchBox& box) const {
-    for (;;) {
-      double points = 1.0;
-      std::size_t longest = 0;
-      for (std::size_t d = 0; d < model_.region().dimension(); ++d) {
-        points *= 2.0 * box.half_width[d] / box.pitch[d] + 1.0;
-        if (box.half_width[d] > box.half_width[longest]) longest = d;
-      }
-      // written so that no number, which compares with nothing, ends it
-      if (!(points > options_.max_candidates && box.half_width[longest] > 2.0 * box.pitch[longest])) break;
-      box.half_width[longest] *= 0.8;
     }
   }
 
-  double node_spacing(const FloatPoint& point) const {
-    return std::max(plan_->pitch, node_phase / std::max(1e-9, point.steepest));
-  }
-
-  /// Searches the boxes of all float solutions, `factor` times as wide; false where they cannot be any wider.
-  bool find_fix(Worker& worker, double factor, double finer, Minima& found) const {
+  /// Is the fix about as good as the best float solution, which is free to choose the gains? Otherwise it is in a wrong
+  /// minimum. (16)
+  bool settled(Worker& worker) const {
     const Query& query = worker.query;
-    auto& minima = worker.minima;
-    minima.clear();
-    bool cut = true;
-    for (FloatPoint& point : worker.floats) {
-      const SearchBox box = box_around(query, point, factor);
-      const SearchBox wider = box_around(query, point, factor * widening);
-      cut = cut && wider.half_width == box.half_width;
-      const double spacing = node_spacing(point) / finer;
-      worker.envelopes.build(query, box, spacing);
-      const auto& local = worker.envelopes.minima(static_cast<std::size_t>(finer * finer * options_.minima));
-      minima.insert(minima.end(), local.begin(), local.end());
-    }
-    std::sort(minima.begin(), minima.end(), [](const Minimum& a, const Minimum& b) {
-      return a.cost != b.cost ? a.cost < b.cost : a.position < b.position;
-    });
-    refine_best(worker, finer, found);
-    return !cut;
-  }
-
-  void refine_best(Worker& worker, double finer, Minima& found) const {
-    const Query& query = worker.query;
-    const double wavelength = model_.wavelength();
-    auto& refined = worker.refined;
-    refined.clear();
-    const double window =
-        worker.minima.front().cost + finer * interpolation_error * std::max(1.0 - worker.minima.front().cost, 0.0);
-    for (const Minimum& minimum : worker.minima) {
-      if (refined.size() == static_cast<std::size_t>(finer * options_.finalists) || minimum.cost > window) break;
-      const auto same = [&](const auto& other) {
-        return distance(other.first.position, minimum.position) < wavelength / 16.0;
-      };
-      if (std::any_of(refined.begin(), refined.end(), same)) continue;
-      refined.emplace_back(worker.refiner.refine(query.channel, minimum.position.data()), minimum.cost);
-    }
-    std::stable_sort(refined.begin(), refined.end(),
-                     [](const auto& a, const auto& b) { return a.first.cost < b.first.cost; });
-    found.best = refined.front().first;
-    found.runner_up.reset();
-    const auto apart = [&](const Point& other) { return distance(other, found.best.position) > 0.25 * wavelength; };
-    for (const auto& [refinement, cost] : refined) {
-      if (!found.runner_up && apart(refinement.position)) found.runner_up = refinement;
-    }
-    for (const Minimum& minimum : worker.minima) {
-      if (!apart(minimum.position)) continue;
-      const double cost =
-          found.best.cost + query.to_caller(std::max(minimum.cost - refined.front().second, 0.0) * query.energy);
-      if (!found.runner_up || cost < found.runner_up->cost) {
-        if (minimum.cost <= window) break;  // refined, or as good as one that was
-        found.runner_up.emplace();
-        found.runner_up->position = minimum.position;
-        found.runner_up->cost = cost;
-      }
-      break;
-    }
-  }
-
-  /// Is a fix about as good as the float solution, which is free to choose the gains? Otherwise it is a wrong minimum,
-  /// and the right one lies outside the box.
-  bool explains(const Query& query, const FloatPoint& point, double cost) const {
-    const double unknowns = static_cast<double>(std::min(plan_->paths.capacity, model_.n_atoms()));
-    const double by_noise = noise_variance(query, point) * (unknowns + 6.0 * std::sqrt(unknowns));
+    const FloatPoint* best = &worker.floats.front();
+    for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
+    const double unknowns = plan_->unknowns(), noise = plan_->noise_variance(query, *best);
+    const double by_noise = noise * (unknowns + 6.0 * std::sqrt(unknowns));
     const double by_model = (options_.poor_fit_factor * model_.validation_nmse() + 1e-3) * query.energy;
-    return cost - (query.energy - point.explained) <= by_noise + by_model;
+    return worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model;
   }
 
   ChannelModel model_;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fix_search.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+
+namespace wavefix {
+namespace {
+
+constexpr double sigmas = 5.0;                // half-width of the first box of candidates
+constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
+constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
+constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
+constexpr int most_growths = 12;
+
+}  // namespace
+
+FixSearch::FixSearch(const FloatFixPlan& plan, const LocalizerOptions& options)
+    : refiner(plan.model, options.refine), plan_(plan), options_(options), envelopes_(plan.paths) {}
+
+void FixSearch::begin() {
+  minima_.clear();
+  refined_.clear();
+  best_ = 0;
+}
+
+/// Along the principal axes of the float covariance.
+SearchBox FixSearch::box_around(const Query& query, const FloatPoint& point) const {
+  const Region& region = plan_.model.region();
+  const auto dimension = static_cast<Eigen::Index>(region.dimension());
+  const Eigen::SelfAdjointEigenSolver<SmallMatrix> solver(point.normal);
+  const double variance = 0.5 * plan_.noise_variance(query, point) + 0.5 * plan_.model_variance(query);
+  double diameter = 0.0;
+  for (std::size_t d = 0; d < region.dimension(); ++d)
+    diameter = std::hypot(diameter, region.upper[d] - region.lower[d]);
+  SearchBox box;
+  box.center = point.position;
+  const double least = options_.candidate_radius > 0.0 ? options_.candidate_radius : 1.5 * plan_.model.wavelength();
+  for (Eigen::Index k = 0; k < dimension; ++k) {
+    const auto at = static_cast<std::size_t>(k);
+    for (Eigen::Index d = 0; d < dimension; ++d) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        box.axes[3 * at + c] += solver.eigenvectors()(d, k) * region.basis[3 * static_cast<std::size_t>(d) + c];
+      }
+    }
+    const double width = sigmas * std::sqrt(variance / std::max(solver.eigenvalues()(k), 1e-300));
+    // in this order a width that is no number counts as none
+    box.half_width[at] = std::max(std::min(0.5 * diameter + least, std::max(least, width)), plan_.pitch);
+    // The cost ripples along an axis as fast as the path that runs most along it.
+    double fastest = 0.1;
+    for (std::size_t l = 0; l < point.paths; ++l) {
+      double along = 0.0;
+      for (std::size_t c = 0; c < 3; ++c) along += point.directions[3 * l + c] * box.axes[3 * at + c];
+      fastest = std::max(fastest, std::abs(along));
+    }
+    box.pitch[at] = plan_.pitch / std::min(fastest, 1.0);
+  }
+  cut(box);
+  return box;
+}
+
+bool FixSearch::fits(const SearchBox& box, double candidates) const {
+  double points = 1.0;
+  for (std::size_t d = 0; d < plan_.model.region().dimension(); ++d)
+    points *= 2.0 * box.half_width[d] / box.pitch[d] + 1.0;
+  return points <= candidates * options_.max_candidates;
+}
+
+/// Cuts the longest side until the candidates are few enough.
+void FixSearch::cut(SearchBox& box) const {
+  const std::size_t dimension = plan_.model.region().dimension();
+  while (!fits(box, 1.0)) {
+    std::size_t longest = 0;
+    for (std::size_t d = 0; d < dimension; ++d) {
+      if (box.half_width[d] > box.half_width[longest]) longest = d;
+    }
+    // written so that no number, which compares with nothing, ends it
+    if (!(box.half_width[longest] > 2.0 * box.pitch[longest])) break;
+    box.half_width[longest] *= 0.8;
+  }
+}
+
+/// Moves out the faces beyond which a better fix may lie: a fix has less freedom than a float solution and cannot cost
+/// less. False if there are none, or the candidates became too many.
+bool FixSearch::grow(const Query& query, double candidates, SearchBox& box) const {
+  const double threshold = query.energy - best_cost(query);
+  const double rim = 0.25 * plan_.model.wavelength();
+  SearchBox grown = box;
+  for (std::size_t d = 0; d < plan_.model.region().dimension(); ++d) {
+    const double step = box.half_width[d];
+    double at = 0.0;  // of the best fix, which may have slid out of the box
+    for (std::size_t c = 0; c < 3; ++c) at += (best().position[c] - box.center[c]) * box.axes[3 * d + c];
+    for (const bool upper : {false, true}) {
+      const bool near = (upper ? at : -at) > step - rim && std::abs(at) < 2.0 * step;
+      if (!near && !(envelopes_.explained_on_face(d, upper) > threshold)) continue;
+      grown.half_width[d] += 0.5 * step;
+      for (std::size_t c = 0; c < 3; ++c) grown.center[c] += (upper ? 0.5 : -0.5) * step * box.axes[3 * d + c];
+    }
+  }
+  const bool wider = grown.half_width != box.half_width && fits(grown, candidates);
+  if (wider) box = grown;
+  return wider;
+}
+
+void FixSearch::explore(const Query& query, const FloatPoint& point, const Effort& effort) {
+  SearchBox box = box_around(query, point);
+  const double spacing = std::max(plan_.pitch, node_phase / std::max(1e-9, point.steepest)) / effort.finer;
+  const double ridge = query.ridge * std::max(1.0 - point.explained / query.energy, 1e-6);
+  const std::size_t first = minima_.size();
+  for (int growth = 0; growth <= most_growths; ++growth) {
+    envelopes_.build(query, box, spacing, ridge);
+    const auto& local = envelopes_.minima(static_cast<std::size_t>(effort.finer * effort.finer * options_.minima));
+    minima_.resize(first);  // a wider box finds them again
+    minima_.insert(minima_.end(), local.begin(), local.end());
+    refine_best(query, effort.finer, first);
+    if (!grow(query, effort.candidates, box)) break;
+  }
+}
+
+FixSearch::Refined* FixSearch::refined_near(const Point& position) {
+  const double near = plan_.model.wavelength() / 16.0;
+  for (Refined& other : refined_) {
+    if (distance(other.result.position, position) < near || distance(other.start, position) < near) return &other;
+  }
+  return nullptr;
+}
+
+/// Refines minima, best first, as long as their interpolated costs may be in error by enough.
+void FixSearch::refine_best(const Query& query, double finer, std::size_t first) {
+  const double wavelength = plan_.model.wavelength();
+  double error = 0.0;
+  std::size_t count = 0;
+  for (std::size_t index = first; index < minima_.size(); ++index) {
+    const Minimum& minimum = minima_[index];
+    if (Refined* const same = refined_near(minimum.position)) {
+      if (minimum.cost < same->interpolated) same->interpolated = minimum.cost;  // it was refined from farther away
+      continue;
+    }
+    if (count > 0) {
+      const double reached = std::max(best_cost(query) / query.energy, minima_[first].cost);
+      const double margin = std::max(finer * interpolation_error * std::max(1.0 - reached, 0.0), error_spread * error);
+      if (count >= static_cast<std::size_t>(finer * options_.finalists) || minimum.cost > reached + margin) break;
+    }
+    ++count;
+    refined_.push_back({refiner.refine(query.channel, minimum.position.data()), minimum.position, minimum.cost});
+    const Refined& refined = refined_.back();
+    if (distance(refined.start, refined.result.position) < 0.125 * wavelength) {
+      error = std::max(error, std::abs(query.to_scale(refined.result.cost) / query.energy - refined.interpolated));
+    }
+    if (refined.result.cost < refined_[best_].result.cost) best_ = refined_.size() - 1;
+  }
+}
+
+std::optional<Refinement> FixSearch::runner_up(const Query& query) {
+  const auto apart = [&](const Point& other) {
+    return distance(other, best().position) > 0.25 * plan_.model.wavelength();
+  };
+  std::optional<Refinement> found;
+  for (const Refined& other : refined_) {
+    if (apart(other.result.position) && (!found || other.result.cost < found->cost)) found = other.result;
+  }
+  for (const Minimum& minimum : minima_) {
+    if (!apart(minimum.position) || refined_near(minimum.position) != nullptr) continue;
+    const double above = std::max(minimum.cost - refined_[best_].interpolated, 0.0);
+    const double cost = best().cost + query.to_caller(above * query.energy);
+    if (found && found->cost <= cost) continue;
+    found.emplace();
+    found->position = minimum.position;
+    found->cost = cost;
+  }
+  return found;
+}
+
+}  // namespace wavefix

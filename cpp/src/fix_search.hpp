@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fix: carrier-phase minima around float solutions, docs/equations.md (15) and (16).
+#pragma once
+
+#include <vector>
+
+#include "envelopes.hpp"
+#include "float_fix_plan.hpp"
+#include "strategy.hpp"
+
+namespace wavefix {
+
+class FixSearch {
+ public:
+  FixSearch(const FloatFixPlan& plan, const LocalizerOptions& options);
+
+  /// Forgets the last query.
+  void begin();
+  /// How hard to look.
+  struct Effort {
+    double finer = 1.0;       // nodes along an axis, and finalists, relative to the usual number
+    double candidates = 1.0;  // likewise, at most
+  };
+  /// Searches the minima around a float solution, as far away as the float cost leaves room for a better fix.
+  void explore(const Query& query, const FloatPoint& point, const Effort& effort);
+  bool found() const { return !refined_.empty(); }
+  /// ||H - f||^2 of the best fix, in the scale of the query.
+  double best_cost(const Query& query) const { return query.to_scale(best().cost); }
+  const Refinement& best() const { return refined_[best_].result; }
+  /// The best minimum more than a quarter wavelength from the best one.
+  std::optional<Refinement> runner_up(const Query& query);
+
+  Refiner refiner;
+
+ private:
+  struct Refined {
+    Refinement result;
+    Point start;
+    double interpolated;  // cost at the start
+  };
+
+  SearchBox box_around(const Query& query, const FloatPoint& point) const;
+  bool fits(const SearchBox& box, double candidates) const;
+  void cut(SearchBox& box) const;
+  bool grow(const Query& query, double candidates, SearchBox& box) const;
+  Refined* refined_near(const Point& position);
+  void refine_best(const Query& query, double finer, std::size_t first);
+
+  const FloatFixPlan& plan_;
+  const LocalizerOptions& options_;
+  Envelopes envelopes_;
+  std::vector<Minimum> minima_;
+  std::vector<Refined> refined_;
+  std::size_t best_ = 0;
+};
+
+}  // namespace wavefix
