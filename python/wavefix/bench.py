@@ -14,14 +14,18 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from wavefix._core import Error
+from wavefix.bench_peers import peer_of
 from wavefix.channel_model import ChannelModel
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
 from wavefix.dictionary import Dictionary
 from wavefix.environment import environment_record
 from wavefix.localizer import Localizer
+from wavefix.peaks import measured_peaks, share_of_peak
 from wavefix.refine import refine
+from wavefix.region import Region
 from wavefix.report import aligned, duration
+from wavefix.spherical import SphericalParameters
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,10 @@ def run_benchmarks(
     """
     sizes = QUICK if quick else FULL
     generator = np.random.default_rng(seed)
-    model = random_model(generator) if model is None else model
+    model = random_sources(generator) if model is None else model
+    peaks = measured_peaks(3 if quick else 7)
     rows = [
-        *_bench_synthesize(model, sizes, generator, threads),
+        *_with_share(_bench_synthesize(model, sizes, generator, threads), model, threads, peaks),
         *_bench_search(model, sizes, generator, threads),
         *_bench_refine(model, sizes, generator, threads),
         *_bench_locate(model, sizes, generator, threads),
@@ -66,25 +71,70 @@ def run_benchmarks(
         "channel_shape": shape,
         "atoms": model.n_atoms,
         "threads": threads,
+        "peaks": peaks,
         "rows": rows,
         "environment": environment_record(),
     }
 
 
+def _with_share(
+    rows: list[dict[str, Any]], model: ChannelModel, threads: int, peaks: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Synthesis is 8 operations an atom and entry (docs/performance.md); NumPy and torch use all cores."""
+    entries = len(model.antenna_positions) * len(model.frequencies)
+    for row in rows:
+        work = 8.0 * model.n_atoms * entries * row["items"]
+        row["share_of_peak"] = share_of_peak(work, row["seconds"], threads if row["by"] == "wavefix" else 0, peaks)
+    return rows
+
+
 def bench_table(record: dict[str, Any]) -> str:
     """The rows as text; the peer's time over ours in the last column but one."""
-    table = [["stage", "by", "items", "per item", "speed-up", "difference"], [""] * 6]
+    table = [["stage", "by", "items", "per item", "speed-up", "of peak", "difference"], [""] * 7]
     for row in record["rows"]:
         speed_up = "" if row["speed_up"] is None else f"{row['speed_up']:.3g} x"
         difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
         per_item = duration(row["seconds"] / row["items"])
-        table.append([row["stage"], row["by"], str(row["items"]), per_item, speed_up, difference])
+        share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else ""
+        table.append([row["stage"], row["by"], str(row["items"]), per_item, speed_up, share, difference])
     antennas, subcarriers = record["channel_shape"]
+    peaks, build = record["peaks"], record["environment"]["wavefix"]
     return (
         aligned(table)
         + f"\n\n{antennas} antennas, {subcarriers} subcarriers, {record['atoms']} atoms; "
-        + f"{record['environment']['processor']}, {record['environment']['cores']} cores"
+        + f"{record['environment']['processor']}, {record['environment']['cores']} cores, kernels {build['kernels']}\n"
+        + f"measured peaks: {peaks['float32_flops'] / 1e9:.0f} GFLOP/s in float32, {peaks['bandwidth'] / 1e9:.1f} GB/s"
     )
+
+
+def random_sources(
+    generator: np.random.Generator, antennas: int = 64, subcarriers: int = 64, sources: int = 12, extent: float = 5.0
+) -> ChannelModel:
+    """Virtual sources at random places around a square of ``extent`` meters: shapes to time, no scene behind it."""
+    frequencies = 3.5e9 + 50e6 * (np.arange(subcarriers) / max(1, subcarriers) - 0.5)
+    wavelength = SPEED_OF_LIGHT / ((frequencies.min() + frequencies.max()) / 2)
+    line = np.zeros((antennas, 3))
+    line[:, 1] = wavelength / 2 * (np.arange(antennas) - (antennas - 1) / 2)
+    angle, distance = generator.uniform(0, 2 * np.pi, sources), generator.uniform(15, 60, sources)
+    at = np.stack([distance * np.cos(angle), distance * np.sin(angle), generator.uniform(3, 20, sources)], axis=1)
+    turn = np.zeros((sources, 3, 3))  # a mirrored array: its offsets turned about the vertical
+    turned = generator.uniform(0, 2 * np.pi, sources)
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(turned)
+    turn[:, 1, 0] = np.sin(turned)
+    turn[:, 0, 1] = -turn[:, 1, 0]
+    turn[:, 2, 2] = 1
+    half = np.full(2, extent / 2)
+    parameters = SphericalParameters(
+        antenna_positions=line + np.array([0.0, 0.0, 10.0]),
+        frequencies=frequencies,
+        region=Region(np.array([0.0, 0.0, 1.5]), np.eye(2, 3), -half, half),
+        source_positions=at,
+        source_rotations=turn,
+        gain_variables=generator.standard_normal((sources, 2, 4)) / 2,
+        gain_coefficients=0.01 * generator.standard_normal((sources, 6, 2)).astype(np.float32),
+        validation_nmse=1e-5,
+    )
+    return ChannelModel.from_bytes(parameters.to_bytes())
 
 
 def random_model(
@@ -128,63 +178,11 @@ def random_model(
     return ChannelModel.from_bytes(safetensors.numpy.save(tensors, metadata=metadata))
 
 
-def planar_peer(xp: Any, model: ChannelModel) -> Callable[[NDArray[np.float64]], Any]:
-    """(2) of ``model`` written with the array library ``xp`` (numpy or torch) as one would by hand."""
-    tensors = safetensors.numpy.load(model.to_bytes())
-    on_torch = xp.__name__ == "torch"
-    convert = xp.from_numpy if on_torch else xp.asarray
-    t = {name: convert(np.ascontiguousarray(value)) for name, value in tensors.items()}
-    wave = 2 * np.pi / model.wavelength
-    elements = convert(model.antenna_positions - model.antenna_positions.mean(axis=0)) @ t["antenna.basis"].T
-    center = (model.frequencies.min() + model.frequencies.max()) / 2
-    offsets = convert(2 * np.pi / SPEED_OF_LIGHT * (model.frequencies - center))
-    middle = (t["region.lower"] + t["region.upper"]) / 2
-    half = (t["region.upper"] - t["region.lower"]) / 2
-    single = xp.float32
-
-    def narrow(a: Any) -> Any:
-        return a.to(single) if on_torch else a.astype(single)
-
-    def silu(a: Any) -> Any:
-        return a / (1 + xp.exp(-a))
-
-    def real(name: str, a: Any) -> Any:
-        depth = sum(key.startswith(f"{name}.") and key.endswith(".weight") for key in t)
-        for layer in range(depth):
-            a = a @ t[f"{name}.{layer}.weight"].T + t[f"{name}.{layer}.bias"]
-            a = silu(a) if layer < depth - 1 else a
-        return a
-
-    def weights(re: Any) -> Any:
-        im, depth = 0 * re, sum(key.startswith("weight.") and key.endswith("weight_real") for key in t)
-        for layer in range(depth):
-            wr, wi, br, bi = (
-                t[f"weight.{layer}.{part}"] for part in ("weight_real", "weight_imag", "bias_real", "bias_imag")
-            )
-            re, im = re @ wr.T - im @ wi.T + br, re @ wi.T + im @ wr.T + bi
-            if layer < depth - 1:
-                re, im = silu(re), silu(im)
-        z = re + 1j * im
-        share = xp.exp(abs(z))
-        return float(tensors["weight.scale"][0]) * z * share / share.sum(1)[:, None]
-
-    def synthesize(positions: NDArray[np.float64]) -> Any:
-        y = convert(positions) - t["region.origin"]
-        xi = narrow((y @ t["region.basis"].T - middle) / half)
-        location = xp.exp(-1j * narrow((wave * (y @ t["location.directions"].T)) % (2 * np.pi)))
-        slopes = real("antenna", xi).reshape(len(positions), -1, elements.shape[1])
-        array = xp.exp(1j * (slopes @ narrow(wave * elements.T)))
-        band = xp.exp(-1j * (real("delay", xi)[:, :, None] * narrow(offsets)))
-        return (array * (weights(xi) * location)[:, :, None]).swapaxes(1, 2) @ band
-
-    return synthesize
-
-
 def _bench_synthesize(
     model: ChannelModel, sizes: Sizes, generator: np.random.Generator, threads: int
 ) -> list[dict[str, Any]]:
     positions = _positions(model, sizes.positions, generator)
-    numpy_peer = planar_peer(np, model)
+    numpy_peer = peer_of(np, model)
     peers: list[Peer] = [
         ("wavefix", lambda: model.synthesize(positions, threads=threads)),
         ("NumPy", lambda: numpy_peer(positions)),
@@ -194,7 +192,7 @@ def _bench_synthesize(
     except ImportError:
         pass
     else:
-        torch_peer = planar_peer(torch, model)
+        torch_peer = peer_of(torch, model)
         peers.append(("torch, eager", lambda: torch_peer(positions).numpy()))
     return _race("synthesize", peers, len(positions), sizes.repetitions, _relative, 1e-3)
 
