@@ -20,6 +20,20 @@ nox.options.sessions = ["tests", "cpp", "lint", "types"]
 
 LONGEST_FILE = 400  # lines
 BUILT = re.compile(r"wavefix/(_core\.[^/]*\.(so|pyd)|lib/libwavefix\.[^/]*)")
+LIGHT = ("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1")  # quick to compile
+CORE_TESTS = (
+    "channel_model",
+    "dictionary",
+    "refine",
+    "localizer",
+    "float_fix",
+    "spherical",
+    "propagation",
+    "hostile_files",
+    "hostile_numbers",
+    "golden",
+    "interop",
+)
 CMAKE_PACKAGE = ("config", "config-version", "targets", "targets-release")
 
 
@@ -107,15 +121,33 @@ def cpp(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def sanitizers(session: nox.Session) -> None:
-    """C++ tests under address and undefined-behavior sanitizers; those of threads under the thread sanitizer."""
-    light = ("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1")  # quick to compile
-    run_ctest(session, "asan", *light, "-DWAVEFIX_SANITIZE=address,undefined")
+    """C++ tests and the core of the Python ones under address and undefined-behavior sanitizers, the fuzzers for a
+    minute; the tests of threads under the thread sanitizer. `-- 60` fuzzes for an hour."""
+    install_for_tests(session)
+    build = build_sanitized(session)
+    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
+    test_sanitized_extension(session, build)
+    fuzz_readers(session, build)
     # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it; the threads are our own.
-    build = build_tests(session, "tsan", *light, "-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF")
+    build = build_tests(session, "tsan", *LIGHT, "-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF")
     threads = ["--test-case=*thread*,*parallel*", "--no-skipped-summary"]
     session.run(
         str(build / "cpp" / "tests" / "wavefix_tests"), *threads, external=True, env={"TSAN_OPTIONS": "halt_on_error=1"}
     )
+
+
+@nox.session(reuse_venv=True)
+def fuzz(session: nox.Session) -> None:
+    """The readers of models and datasets under the sanitizers: `nox -s fuzz -- 60` for an hour."""
+    install_for_tests(session)
+    fuzz_readers(session, build_sanitized(session))
+
+
+@nox.session(reuse_venv=True)
+def soak(session: nox.Session) -> None:
+    """Everything over and over with flat memory: `nox -s soak -- 10` for ten minutes."""
+    install_for_tests(session)
+    session.run("python", "tests/soak.py", *minutes_of(session))
 
 
 @nox.session
@@ -177,6 +209,57 @@ def examples(session: nox.Session) -> None:
         session.run(str(folder / name), model, external=True)
     for name in ("simulator.py", "locate_ctypes.py"):
         session.run("python", f"examples/{name}", model)
+
+
+def minutes_of(session: nox.Session) -> list[str]:
+    return [argument for argument in session.posargs if re.fullmatch(r"\d+(\.\d+)?", argument)][:1] or ["1"]
+
+
+def build_sanitized(session: nox.Session) -> Path:
+    """C++ tests, fuzzers and extension under address and undefined-behavior sanitizers, casts of floats included."""
+    pip_install(session, "pybind11")
+    python = (
+        f"-DPython_EXECUTABLE={session.run('python', '-c', 'import sys; print(sys.executable)', silent=True)}".strip()
+    )
+    return build_tests(
+        session,
+        "asan",
+        *LIGHT,
+        "-DWAVEFIX_SANITIZE=address,undefined,float-cast-overflow",
+        "-DWAVEFIX_BUILD_FUZZERS=ON",
+        "-DWAVEFIX_BUILD_PYTHON=ON",
+        python,
+    )
+
+
+def test_sanitized_extension(session: nox.Session, build: Path) -> None:
+    """The core tests with the sanitized extension, in a copy of the package."""
+    package = build / "python" / "wavefix"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree("python/wavefix", package, ignore=shutil.ignore_patterns("_core.*.so", "__pycache__"))
+    for extension in (build / "cpp" / "bindings").glob("_core.*"):
+        shutil.copy(extension, package)
+    runtime = str(session.run("c++", "-print-file-name=libasan.so", external=True, silent=True)).strip()
+    environment = {
+        "LD_PRELOAD": runtime,
+        "PYTHONPATH": str(package.parent.resolve()),
+        # the interpreter keeps what it has allocated, and reports on its own would stop nothing
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    tests = [f"tests/test_{name}.py" for name in CORE_TESTS]
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not fit", *tests, env=environment)
+
+
+def fuzz_readers(session: nox.Session, build: Path) -> None:
+    minutes = float(minutes_of(session)[0])
+    corpus = build / "corpus"
+    shutil.rmtree(corpus, ignore_errors=True)
+    session.run("python", "tests/hostile_files.py", str(corpus))
+    for golden in Path("tests/golden").glob("*/*.safetensors"):
+        shutil.copy(golden, corpus / f"{golden.parent.name}-{golden.name}")
+    session.run(str(build / "cpp" / "fuzz" / "model_fuzz"), str(corpus), str(60 * minutes), external=True)
+    session.run("python", "tests/fuzz_datasets.py", str(30 * minutes))
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:

@@ -292,3 +292,16 @@ def test_no_pickle_anywhere() -> None:
         if word in line.replace(".eval()", "") and not line.lstrip().startswith("#")
     ]
     assert not found
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
+def test_models_and_scenes_take_no_more_memory_than_they_have_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(random_planar_model(0).data)
+    tracemalloc.start()
+    try:
+        wavefix.ChannelModel.load(tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(wavefix.DataError, match="a scene of more than"):
+        wavefix.Scene.load("/dev/zero")

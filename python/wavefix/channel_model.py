@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavefix import _core
 from wavefix.arrays import as_output, as_points
-from wavefix.files import Path_, written_whole
+from wavefix.files import Path_, read_up_to, written_whole
 
 
 class ChannelModel:
@@ -47,8 +47,7 @@ class ChannelModel:
             FileNotFoundError, PermissionError, IsADirectoryError: as ``open`` does.
             ModelFormatError: as ``from_bytes`` does.
         """
-        with open(path, "rb") as stream:
-            data = stream.read(_core.MAX_MODEL_BYTES + 1)  # one more than is accepted, so that from_bytes refuses it
+        data = read_up_to(path, _core.MAX_MODEL_BYTES + 1)  # one more than is accepted, so that from_bytes refuses it
         try:
             return cls(data)
         except _core.ModelFormatError as error:

@@ -144,7 +144,13 @@ class ChannelDataset:
             DataError: not such a file, an array is missing in it or no plain numbers, or what it declares is larger
                 than a file of its size can hold (over 256 MB and over 32 times its size).
         """
-        return cls(**read_arrays(path, _REQUIRED, _OPTIONAL))
+        arrays = read_arrays(path, _REQUIRED, _OPTIONAL)
+        try:
+            return cls(**arrays)
+        except (DataError, ShapeError) as error:
+            raise type(error)(f"{path}: {error}") from None
+        except TypeError as error:  # of the file's doing here, not of the caller's
+            raise DataError(f"{path}: {error}") from None
 
 
 def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: complete or absent, never half-written."""
+"""Files: written complete or not at all, read up to a limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_PIECE = 1 << 20
 Path_ = str | os.PathLike[str]
 
 
@@ -31,6 +32,17 @@ def written_whole(path: Path_) -> Iterator[BinaryIO]:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def read_up_to(path: Path_, limit: int) -> bytes:
+    """The first ``limit`` bytes of a file, in memory that grows with what is there: a pipe or a device tells no size,
+    and asking for the limit at once would allocate it."""
+    pieces = []
+    with open(path, "rb") as stream:
+        while limit > 0 and (piece := stream.read(min(limit, _PIECE))):
+            pieces.append(piece)
+            limit -= len(piece)
+    return b"".join(pieces)
 
 
 def _umask() -> int:

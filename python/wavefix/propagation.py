@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,10 @@ from wavefix._core import DataError, PropagationScene, ShapeError
 from wavefix.arrays import as_array
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
-from wavefix.files import Path_, written_whole
+from wavefix.files import Path_, read_up_to, written_whole
 from wavefix.records import Point, known, mapping, number, point_tuples, points, record_of, require_count
+
+MOST_SCENE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,10 @@ class Scene:
     @classmethod
     def load(cls, path: Path_) -> Scene:
         """Read what ``save`` writes; DataError where it is no scene, OSError where it cannot be read."""
-        return _parsed(str(path), Path(path).read_bytes())
+        data = read_up_to(path, MOST_SCENE_BYTES + 1)
+        if len(data) > MOST_SCENE_BYTES:
+            raise DataError(f"{path}: a scene of more than {MOST_SCENE_BYTES} bytes")
+        return _parsed(str(path), data)
 
     @classmethod
     def named(cls, name: str) -> Scene:
