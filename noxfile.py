@@ -82,6 +82,12 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "bench", *common, *arguments)
 
 
+@nox.session(venv_backend="none")
+def instructions(session: nox.Session) -> None:
+    """Instruction counts of the small kernels beside the committed ones; needs valgrind. `-- --write` replaces them."""
+    session.run(sys.executable, "bench/instructions.py", *session.posargs, external=True)
+
+
 @nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
     """mypy in strict mode, and the extension's stub file against the extension."""

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs one small kernel once, for callgrind: instruction counts do not depend on what else the machine does.
+//   instructions LEVEL KERNEL        (nox -s instructions runs all of them)
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+using namespace wavefix;
+
+namespace {
+
+// Outside of the namespace of no name and not inlined: callgrind collects inside of functions of this name.
+template <class Work>
+__attribute__((noinline)) void measured_kernel(const Work& work) {
+  work();
+}
+
+struct Inputs {
+  std::vector<float> rows, columns, products, planes;
+  std::vector<double> numbers, real, imag;
+  Inputs() : rows(1 << 16), columns(1 << 14), products(1 << 12), planes(1 << 12), numbers(256), real(256), imag(256) {
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = 0.001f * static_cast<float>(i % 997) - 0.5f;
+    for (std::size_t i = 0; i < columns.size(); ++i) columns[i] = 0.002f * static_cast<float>(i % 499) - 0.5f;
+    for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0.37 * static_cast<double>(i);
+  }
+};
+
+bool run(const Kernels& kernels, const std::string& name, Inputs& in) {
+  if (name == "multiply_float") {  // 32 entries, 256 deep, 8 columns
+    measured_kernel([&] {
+      kernels.multiply_float({in.rows.data(), 32, 256, 256, 0, in.columns.data(), 8, 272, in.products.data(), 32});
+    });
+  } else if (name == "row_products") {  // the same
+    measured_kernel([&] {
+      kernels.row_products({in.rows.data(), 32, 272, in.columns.data(), 8, 272, 256, in.products.data(), 32});
+    });
+  } else if (name == "screen") {
+    Screen task{};
+    task.real = in.products.data();
+    task.energies = task.norms = task.tails = in.numbers.data() + 1;
+    task.scale = 1.0, task.limit = -1.0;
+    measured_kernel([&] { kernels.screen(task); });
+  } else if (name == "unit_phasors") {
+    measured_kernel([&] { kernels.unit_phasors(in.numbers.data(), 256, in.real.data(), in.imag.data()); });
+  } else if (name == "multiply_planes") {
+    measured_kernel([&] { kernels.multiply_planes(in.rows.data(), in.columns.data(), 1024, 1024, in.planes.data()); });
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const Kernels* list[most_levels];
+  const std::size_t usable = usable_kernels(list);
+  Inputs inputs;
+  for (std::size_t index = 0; count == 3 && index < usable; ++index) {
+    if (list[index]->level == std::string(arguments[1])) return run(*list[index], arguments[2], inputs) ? 0 : 2;
+  }
+  std::fprintf(stderr, "usage: instructions LEVEL KERNEL, with a level that this processor (or valgrind) has\n");
+  return 2;
+}

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what docs/performance.md states, in interleaved rounds, into bench/results/.
+
+    python bench/record.py [search] [synthesize] [locate] [growth] [threads]
+
+Speeds of one core are processor time of the calling thread, which another program on the machine hardly changes; those
+of two are times on the clock. bench/draw.py makes tables and pictures of the files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy reads them
+    os.environ.setdefault(name, "1")
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import wavefix as wfx
+from bench_dictionary import Case
+from known_maps import street
+from paper_pipeline import PaperPipeline
+from plane_waves import add_noise
+from wavefix.bench import random_sources
+from wavefix.bench_peers import SphericalPeer
+from wavefix.environment import environment_record
+from wavefix.peaks import measured_peaks
+
+RESULTS = Path(__file__).parent / "results"
+Run = Callable[[], Any]
+
+
+def interleaved(runs: dict[str, Run], rounds: int, clock: Callable[[], float] = process_time) -> dict[str, float]:
+    """Median seconds of each, all of them in every round; short ones are repeated to a millisecond."""
+    repeats = {}
+    for name, run in runs.items():
+        run()
+        start = perf_counter()
+        run()
+        repeats[name] = max(1, int(1e-3 / max(perf_counter() - start, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = clock()
+            for _ in range(repeats[name]):
+                run()
+            times[name].append((clock() - start) / repeats[name])
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def search() -> list[dict[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import faiss
+    faiss.omp_set_num_threads(1)
+    rows = []
+    sizes = [(8, 8, 1000), (8, 8, 10_000), (8, 8, 100_000), (32, 64, 1000), (32, 64, 10_000), (32, 64, 40_000)]
+    for kind in ("scene", "noise"):
+        for antennas, subcarriers, entries in [*sizes, (64, 64, 10_000)]:
+            case = Case(kind, antennas, subcarriers, entries)
+            flat, norms = case.entries.reshape(entries, -1), np.sqrt(case.energies)
+            index = faiss.IndexFlatL2(2 * flat.shape[1])
+            index.add(flat.view(np.float32))
+            for batch in (1, 16, 64):
+                queries = case.queries[:batch]
+                rows_of = queries.reshape(batch, -1)
+                runs: dict[str, Run] = {
+                    "wavefix": lambda: case.dictionary.search(queries, threads=1)[0][:, 0],
+                    "numpy": lambda: np.argmin(case.energies - 2 * (rows_of.conj() @ flat.T).real, axis=1),
+                    "faiss": lambda: index.search(rows_of.view(np.float32), 1)[1][:, 0],
+                    "wavefix (5)": lambda: case.dictionary.search(queries, "phase_insensitive", threads=1)[0][:, 0],
+                    "numpy (5)": lambda: np.argmax(np.abs(rows_of.conj() @ flat.T) / norms, axis=1),
+                }
+                answers = {name: run() for name, run in runs.items()}
+                same = min(
+                    np.mean(answers["wavefix"] == answers["numpy"]),
+                    np.mean(answers["wavefix"] == answers["faiss"]),
+                    np.mean(answers["wavefix (5)"] == answers["numpy (5)"]),
+                )
+                shape = {"kind": kind, "antennas": antennas, "subcarriers": subcarriers, "entries": entries}
+                seconds = interleaved(runs, 5)
+                rows.append(shape | {"batch": batch, "rank": case.dictionary.rank, "same": same, "seconds": seconds})
+                print(rows[-1], flush=True)
+    return rows
+
+
+def synthesize() -> list[dict[str, Any]]:
+    rows = []
+    torch.set_num_threads(1)
+    for antennas, subcarriers, sources in [(8, 8, 4), (32, 64, 24), (64, 64, 12), (64, 64, 64), (128, 256, 12)]:
+        model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
+        x = np.concatenate([np.random.default_rng(1).uniform(-2.5, 2.5, (16, 2)), np.full((16, 1), 1.5)], axis=1)
+        out = np.empty((16, antennas, subcarriers), np.complex64)
+        slopes = np.empty((16, 3, antennas, subcarriers), np.complex64)
+        eager = {name: SphericalPeer(torch, model, tables=name == "tables") for name in ("terms", "tables")}
+        by_numpy = SphericalPeer(np, model, tables=True)
+        compiled = torch.compile(SphericalPeer(torch, model, tables=True).__call__)
+        square = np.ones((1024, 1024), np.float32)
+        product = np.empty_like(square)
+        runs: dict[str, Run] = {
+            "wavefix": lambda: model.synthesize(x, out=out, threads=1),
+            "wavefix, Jacobian": lambda: model.synthesize(x, jacobian=True, out=(out, slopes), threads=1),
+            "torch, every phasor": lambda: eager["terms"](x),
+            "torch, tables": lambda: eager["tables"](x),
+            "numpy, tables": lambda: by_numpy(x),
+            "peak": lambda: np.matmul(square, square, out=product),
+        }
+        try:
+            compiled(x)
+            runs["torch compiled, tables"] = lambda: compiled(x)
+        except Exception as error:  # no compiler that it accepts
+            print("torch.compile:", type(error).__name__)
+        reference = eager["terms"](x).numpy()
+        seconds = interleaved(runs, 7)
+        peak = 2 * 1024**3 / seconds.pop("peak")
+        work = 8 * 16 * antennas * subcarriers * sources
+        row = {"antennas": antennas, "subcarriers": subcarriers, "sources": sources, "positions": 16}
+        row |= {"seconds": seconds, "peak_flops": peak, "share_of_peak": work / seconds["wavefix"] / peak}
+        # 7 sums of as many terms: the channel and two a coordinate
+        row["share_of_peak_jacobian"] = 7 * work / seconds["wavefix, Jacobian"] / peak
+        row["difference"] = float(np.linalg.norm(out - reference) / np.linalg.norm(reference))
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def locate() -> list[dict[str, Any]]:
+    rows = []
+    torch.set_num_threads(1)
+    for antennas, subcarriers, width in [(16, 16, 2.0), (32, 64, 2.0), (64, 64, 2.0), (64, 64, 10.0)]:
+        model = street(antennas=antennas, subcarriers=subcarriers, paths=12, size=width)
+        region = model.region
+        y = np.random.default_rng(1).uniform(region.lower, region.upper, (200, 2))
+        truth = region.origin + y @ region.basis
+        channels = add_noise(model.synthesize(truth), 20.0)
+        localizer = wfx.Localizer(model)
+        times, found = [], []
+        for channel in np.concatenate([channels[:20], channels]):
+            start = process_time()
+            found.append(localizer.locate(channel[None], threads=1).position[0])
+            times.append(process_time() - start)
+        error = np.linalg.norm(np.array(found[20:]) - truth, axis=1)
+        row: dict[str, Any] = {"antennas": antennas, "subcarriers": subcarriers, "width": width, "sources": 12}
+        row |= {"seconds": float(np.median(times[20:])), "seconds_99": float(np.quantile(times[20:], 0.99))}
+        row |= {"median_error": float(np.median(error)), "error_95": float(np.quantile(error, 0.95))}
+        row["wrong"] = float(np.mean(error > 0.03))
+        if width <= 2:
+            lower, upper = (torch.from_numpy(region.origin + y @ region.basis) for y in (region.lower, region.upper))
+            peer = SphericalPeer(torch, model, tables=True)
+            peer.convert = lambda x: x if isinstance(x, torch.Tensor) else torch.from_numpy(x)
+            pipeline = PaperPipeline(peer, lower, upper, model.wavelength)
+            start = process_time()
+            theirs = torch.stack([pipeline.locate(query) for query in torch.from_numpy(channels[:12])]).numpy()
+            row["torch_seconds"] = (process_time() - start) / 12
+            missed = np.linalg.norm(theirs - truth[:12], axis=1)
+            row |= {"torch_median_error": float(np.median(missed)), "torch_wrong": float(np.mean(missed > 0.03))}
+            row["median_error_of_the_same"] = float(np.median(error[:12]))
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def growth() -> dict[str, Any]:
+    """Seconds of one fix, of one channel and of one search query, one quantity changed at a time."""
+
+    def fix(antennas: int = 64, subcarriers: int = 64, paths: int = 12, width: float = 6.0) -> float:
+        model = street(antennas=antennas, subcarriers=subcarriers, paths=paths, size=width)
+        region = model.region
+        y = np.random.default_rng(1).uniform(region.lower, region.upper, (40, 2))
+        channels = add_noise(model.synthesize(region.origin + y @ region.basis), 20.0)
+        localizer = wfx.Localizer(model)
+        return interleaved({"": lambda: localizer.locate(channels, threads=1)}, 5)[""] / 40
+
+    def channel(antennas: int = 64, subcarriers: int = 64, sources: int = 12) -> float:
+        model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
+        x = np.array([[0.5, 0.25, 1.5]]).repeat(16, axis=0)
+        out = np.empty((16, antennas, subcarriers), np.complex64)
+        return interleaved({"": lambda: model.synthesize(x, out=out, threads=1)}, 7)[""] / 16
+
+    def query(entries: int = 10_000, batch: int = 64) -> float:
+        case = Case("scene", 32, 64, entries)
+        return interleaved({"": lambda: case.dictionary.search(case.queries[:batch], threads=1)}, 5)[""] / batch
+
+    curves = {
+        "fix: antennas": (lambda n: fix(antennas=n), [8, 16, 32, 64, 128]),
+        "fix: subcarriers": (lambda n: fix(subcarriers=n), [8, 16, 32, 64, 128, 256]),
+        "fix: atoms": (lambda n: fix(paths=n), [2, 4, 8, 12, 15]),
+        "fix: width of the region": (lambda n: fix(width=n), [1.5, 3.0, 6.0, 12.0]),
+        "channel: antennas": (lambda n: channel(antennas=n), [16, 32, 64, 128]),
+        "channel: subcarriers": (lambda n: channel(subcarriers=n), [16, 32, 64, 128, 256]),
+        "channel: atoms": (lambda n: channel(sources=n), [4, 8, 16, 32, 64, 128, 256]),
+        "search: entries": (lambda n: query(entries=n), [2500, 5000, 10_000, 20_000, 40_000]),
+        "search: batch": (lambda n: query(batch=n), [1, 4, 16, 64]),
+    }
+    out: dict[str, Any] = {}
+    for name, (measure, at) in curves.items():
+        seconds = [measure(n) for n in at]
+        exponent = float(np.polyfit(np.log(at), np.log(seconds), 1)[0])
+        out[name] = {"at": at, "seconds": seconds, "exponent": exponent}
+        print(name, out[name], flush=True)
+    return out
+
+
+def threads() -> dict[str, Any]:
+    """Speed-up of two threads over one, on the clock. Needs a machine with nothing else on two cores."""
+    model = street(antennas=64, subcarriers=64, paths=12, size=6.0)
+    region = model.region
+    x = region.origin + np.random.default_rng(1).uniform(region.lower, region.upper, (256, 2)) @ region.basis
+    channels = add_noise(model.synthesize(x), 20.0)
+    localizer, case = wfx.Localizer(model), Case("scene", 32, 64, 10_000)
+    out = np.empty_like(channels)
+    work: dict[str, Callable[[int], Any]] = {
+        "locate": lambda n: localizer.locate(channels, threads=n),
+        "synthesize": lambda n: model.synthesize(x, out=out, threads=n),
+        "search": lambda n: case.dictionary.search(case.queries, threads=n),
+    }
+    speed_up = {}
+    for name, run in work.items():
+        ratios = []
+        for _ in range(9):
+            seconds = interleaved({"1": lambda: run(1), "2": lambda: run(2)}, 1, perf_counter)
+            ratios.append(seconds["1"] / seconds["2"])
+        speed_up[name] = {"median": float(np.median(ratios)), "best": float(max(ratios))}
+        print(name, speed_up[name], flush=True)
+    return speed_up
+
+
+def main() -> None:
+    parts = {"search": search, "synthesize": synthesize, "locate": locate, "growth": growth, "threads": threads}
+    RESULTS.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or parts:
+        record = {"rows": parts[name](), "environment": environment_record(), "peaks": measured_peaks()}
+        (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
