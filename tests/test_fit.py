@@ -194,7 +194,7 @@ def test_bad_data_is_named():
 
 def test_bad_arguments_are_named():
     data = scene(60, 1)
-    with pytest.raises(ValueError, match="kind: expected one of planar"):
+    with pytest.raises(ValueError, match="kind: expected one of spherical"):
         wfx.fit(data, kind="square")
     for fraction in (0, 1, -0.5, float("nan")):
         with pytest.raises(ValueError, match="validation_fraction"):
@@ -307,7 +307,7 @@ def test_the_smallest_arrays_and_bands_give_a_model(antennas, subcarriers):
         full.frequencies[:subcarriers],
         full.positions,
     )
-    model = wfx.fit(data, epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
+    model = wfx.fit(data, "planar", epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
     assert model.synthesize(data.positions[:2]).shape == (2, antennas, subcarriers)
     assert np.isfinite(wfx.Localizer(model, grid_spacing=1.0).locate(data.channels[:2]).position).all()
 
@@ -315,5 +315,5 @@ def test_the_smallest_arrays_and_bands_give_a_model(antennas, subcarriers):
 def test_tiny_channels_are_not_zero():
     data = scene(60, 0, antennas=2)
     tiny = wfx.ChannelDataset(data.channels * np.float32(1e-22), data.antenna_positions, FREQUENCIES, data.positions)
-    model = wfx.fit(tiny, epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
+    model = wfx.fit(tiny, "planar", epochs=1, max_sources=2, max_atoms=4, hidden=(16,))
     assert np.isfinite(model.validation_nmse)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -287,7 +288,9 @@ def test_fit_takes_hostile_data(case: str) -> None:
     if case == "a_zero":
         channels[3] = 0
     hostile = wfx.ChannelDataset(channels, data.antenna_positions[pick], data.frequencies[tones], data.positions)
-    model = wfx.fit(hostile, epochs=1, max_sources=2, max_atoms=8, hidden=(8,), progress=False)
+    model = wfx.fit(hostile, "planar", epochs=1, max_sources=2, max_atoms=8, hidden=(8,), progress=False)
     assert np.isfinite(model.validation_nmse)
+    with contextlib.suppress(wfx.DataError):  # four antennas and tones at 22 places need not be enough
+        assert np.isfinite(wfx.fit(hostile, "spherical", max_rounds=1, progress=False).validation_nmse)
     assert np.isfinite(model.synthesize(data.positions)).all()
     assert model.synthesize(data.positions).any()

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 def test_fixes_are_sub_wavelength_and_reach_the_bound(name: str) -> None:
     scene = wfx.Scene.named(name).with_(antennas=32, subcarriers=32, region_size=2.0)
     train, test = wfx.simulate(scene, n=600, seed=0), wfx.simulate(scene, n=150, seed=1)
-    model = wfx.fit(train, max_sources=24, epochs=40)
+    model = wfx.fit(train, "planar", max_sources=24, epochs=40)
     localizer = wfx.Localizer(model)
     clean = wfx.evaluate(model, test, localizers={"default": localizer})
     noisy = wfx.evaluate(model, test, localizers={"default": localizer}, snr_db=10.0)

@@ -70,4 +70,5 @@ PYBIND11_MODULE(_core, m) {
   wavefix::bindings::bind_dictionary(m);
   wavefix::bindings::bind_refine(m);
   wavefix::bindings::bind_localizer(m);
+  wavefix::bindings::bind_source_fit(m);
 }

@@ -11,5 +11,6 @@ void bind_channel_model(pybind11::module_& m);
 void bind_dictionary(pybind11::module_& m);
 void bind_refine(pybind11::module_& m);
 void bind_localizer(pybind11::module_& m);
+void bind_source_fit(pybind11::module_& m);
 
 }  // namespace wavefix::bindings

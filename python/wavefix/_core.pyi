@@ -172,3 +172,43 @@ class Localizer:
     @property
     def options(self) -> LocalizerOptions: ...
     def nbytes(self, n_queries: int) -> int: ...
+
+def source_accumulate(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_positions: NDArray[np.float64],
+    source_rotations: NDArray[np.float64],
+    amplitudes: NDArray[np.complex64],
+    channels: NDArray[np.complex64],
+    threads: int = 0,
+) -> None: ...
+def source_project(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_positions: NDArray[np.float64],
+    source_rotations: NDArray[np.float64],
+    channels: NDArray[np.complex64],
+    threads: int = 0,
+) -> NDArray[np.complex64]: ...
+def source_scores(
+    positions: NDArray[np.float64],
+    values: NDArray[np.complex64],
+    candidates: NDArray[np.float64],
+    frequency: float,
+    threads: int = 0,
+) -> NDArray[np.float64]: ...
+def source_normal_equations(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_positions: NDArray[np.float64],
+    source_rotations: NDArray[np.float64],
+    basis: NDArray[np.float32],
+    amplitudes: NDArray[np.complex64],
+    residual: NDArray[np.complex64],
+    middle: NDArray[np.float64],
+    reference_frequency: float,
+    threads: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...

@@ -155,7 +155,9 @@ def _fit(commands: Any) -> None:
     )
     parser.add_argument("train", metavar="TRAIN", help="dataset with positions (.npz or .h5)")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="model to write (.safetensors)")
-    parser.add_argument("--kind", default="planar", choices=("planar", "mlp", "rff"), help="default: %(default)s")
+    parser.add_argument(
+        "--kind", default="spherical", choices=("spherical", "planar", "mlp", "rff"), help="default: %(default)s"
+    )
     parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     parser.add_argument(
         "--time-limit", type=_positive, metavar="SECONDS", help="stop after this long and keep the best (default: 1200)"

@@ -35,8 +35,8 @@ class Budget:
 
 
 FULL = Budget(3.0, 32, 32, 1000, 200, 130.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"))
-# The options bound the work of the quick form; its time limit is for slow machines only.
-QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_sources", 12), ("max_atoms", 64), ("epochs", 20))
+# The rounds bound the work; the time limit is for slow machines only.
+QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_rounds", 6),)
 QUICK = Budget(1.5, 32, 32, 350, 60, 40.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"), QUICK_FIT)
 
 
@@ -83,7 +83,7 @@ def run(
 
     start = perf_counter()
     say(f"2. Learning the scene from the training positions, at most {budget.fit_seconds:.0f} s ...")
-    model = wavefix.fit(train, kind="planar", seed=seed, time_limit=budget.fit_seconds, **dict(budget.fit_options))
+    model = wavefix.fit(train, seed=seed, time_limit=budget.fit_seconds, **dict(budget.fit_options))
     model.save(target / "model.safetensors")
     stored = train.channels.nbytes
     say(

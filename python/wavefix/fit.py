@@ -11,7 +11,7 @@ from wavefix.files import Path_
 
 def fit(
     data: ChannelDataset,
-    kind: str = "planar",
+    kind: str = "spherical",
     *,
     seed: int = 0,
     device: str = "cpu",
@@ -21,7 +21,7 @@ def fit(
     progress: bool | None = None,
     **options: Any,
 ) -> Any:
-    """Learn the channels of a zone: a ``ChannelModel`` (``kind="planar"``) or a torch baseline ("mlp", "rff").
+    """Learn the channels of a zone: a ``ChannelModel`` ("spherical", "planar") or a torch baseline ("mlp", "rff").
 
     Needs torch (``pip install 'wavefix[train]'``).
 
@@ -33,7 +33,8 @@ def fit(
         checkpoint: a file to write the state to every few seconds; a run that finds it there continues it.
         validation_fraction: part of the locations that is held out, for early stopping and ``validation_nmse``.
         progress: a bar on stderr; None shows it only on a terminal.
-        options: of the kind; "planar": ``max_sources``, ``max_atoms``, ``epochs``, ``batch_size``,
+        options: of the kind; "spherical": ``max_sources``, ``max_rounds``;
+            "planar": ``max_sources``, ``max_atoms``, ``epochs``, ``batch_size``,
             ``learning_rate``, ``patience``, ``hidden`` (widths of the weight network's hidden layers).
 
     Raises:

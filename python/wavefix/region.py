@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wavefix._core import DataError
 
 _FLAT = 1e-6  # an extent below this fraction of the largest one (or below a micrometer) is rounding, not a dimension
+_ROUNDING = 3e-5  # of vectors: positions of antennas are often kept as float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Region:
 def row_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Orthonormal rows ``[r, 3]`` that span ``vectors [n, 3]`` (rounding apart), along the axes where possible."""
     _, singular, rows = np.linalg.svd(vectors, full_matrices=False)
-    rank = int(np.count_nonzero(singular > max(_FLAT * singular.max(initial=0.0), 1e-9)))
+    rank = int(np.count_nonzero(singular > max(_ROUNDING * singular.max(initial=0.0), 1e-9)))
     return _along_axes(rows[:rank])
 
 

@@ -23,15 +23,18 @@ from wavefix.training.loop import Progress, Record, Schedule, Task, decibels, re
 from wavefix.training.planar import PlanarNetwork, Widths
 from wavefix.training.pursuit import find
 from wavefix.training.sources import Samples, Sources, cell_pitch
+from wavefix.training.spherical.fitting import fit_spherical
 
-KINDS = ("planar", "mlp", "rff")
+KINDS = ("spherical", "planar", "mlp", "rff")
 _BANDWIDTHS = (4.0, 10.0, 20.0)
 _DEFAULT_TIME = 1200.0
 _START_SHARE = 0.4  # of the time limit that the search for sources may take
 
 
-def fit(data: ChannelDataset, kind: str = "planar", **options: Any) -> Any:
+def fit(data: ChannelDataset, kind: str = "spherical", **options: Any) -> Any:
     """Learn the channels of a zone from ``data``; see ``wavefix.fit``."""
+    if kind == "spherical":
+        return ChannelModel.from_bytes(fit_spherical(data, **options))
     if kind == "planar":
         model = fit_planar(data, **options)[1]
         return ChannelModel.from_bytes(model)

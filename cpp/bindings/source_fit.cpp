@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wavefix/source_fit.hpp"
+
+#include "arrays.hpp"
+#include "stages.hpp"
+
+namespace wavefix::bindings {
+namespace {
+
+/// A measurement and sources as the arrays come from Python.
+struct Arrays {
+  Arrays(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+         const py::object& source_positions, const py::object& source_rotations) {
+    measurement.positions = view_of<const double, 2>(positions, "positions", {any_extent, 3});
+    measurement.offsets = view_of<const double, 2>(offsets, "offsets", {any_extent, 3});
+    measurement.frequencies = view_of<const double, 1>(frequencies, "frequencies", {any_extent});
+    sources.positions = view_of<const double, 2>(source_positions, "source_positions", {any_extent, 3});
+    sources.rotations =
+        view_of<const double, 3>(source_rotations, "source_rotations", {sources.positions.shape[0], 3, 3});
+  }
+  std::array<std::size_t, 3> channel_shape() const {
+    return {measurement.positions.shape[0], measurement.offsets.shape[0], measurement.frequencies.shape[0]};
+  }
+  Measurement measurement;
+  SourceGeometry sources;
+};
+
+void accumulate(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+                const py::object& source_positions, const py::object& source_rotations, const py::object& amplitudes,
+                const py::object& channels, int threads) {
+  const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
+  const auto [n, antennas, tones] = arrays.channel_shape();
+  const auto amplitude_view =
+      view_of<const cfloat, 3>(amplitudes, "amplitudes", {n, antennas, arrays.sources.positions.shape[0]});
+  const auto channel_view = view_of<cfloat, 3>(channels, "channels", {n, antennas, tones});
+  const Execution execution = execution_of(threads);
+  const py::gil_scoped_release release;
+  source_accumulate(arrays.measurement, arrays.sources, amplitude_view, channel_view, execution);
+}
+
+py::array project(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+                  const py::object& source_positions, const py::object& source_rotations, const py::object& channels,
+                  int threads) {
+  const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
+  const auto channel_view = view_of<const cfloat, 3>(channels, "channels", arrays.channel_shape());
+  const auto [n, antennas, tones] = arrays.channel_shape();
+  auto [out, out_view] = output_array<cfloat, 3>(py::none(), "out", {arrays.sources.positions.shape[0], n, antennas});
+  const Execution execution = execution_of(threads);
+  {
+    const py::gil_scoped_release release;
+    source_project(arrays.measurement, arrays.sources, channel_view, out_view, execution);
+  }
+  return out;
+}
+
+py::array scores(const py::object& positions, const py::object& values, const py::object& candidates, double frequency,
+                 int threads) {
+  const auto position_view = view_of<const double, 2>(positions, "positions", {any_extent, 3});
+  const auto value_view = view_of<const cfloat, 1>(values, "values", {position_view.shape[0]});
+  const auto candidate_view = view_of<const double, 2>(candidates, "candidates", {any_extent, 3});
+  auto [out, out_view] = output_array<double, 1>(py::none(), "out", {candidate_view.shape[0]});
+  const Execution execution = execution_of(threads);
+  {
+    const py::gil_scoped_release release;
+    source_scores(position_view, value_view, candidate_view, frequency, out_view, execution);
+  }
+  return out;
+}
+
+py::tuple normal_equations(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+                           const py::object& source_positions, const py::object& source_rotations,
+                           const py::object& basis, const py::object& amplitudes, const py::object& residual,
+                           const py::object& middle, double reference_frequency, int threads) {
+  const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
+  const auto [n, antennas, tones] = arrays.channel_shape();
+  const std::size_t count = arrays.sources.positions.shape[0];
+  const auto basis_view = view_of<const float, 4>(basis, "basis", {n, antennas, count, any_extent});
+  const auto amplitude_view = view_of<const cfloat, 3>(amplitudes, "amplitudes", {n, antennas, count});
+  const auto residual_view = view_of<const cfloat, 3>(residual, "residual", {n, antennas, tones});
+  const auto middle_view = view_of<const double, 1>(middle, "middle", {3});
+  const std::size_t unknowns = count * (2 * basis_view.shape[3] + 6);
+  auto [matrix, matrix_view] = output_array<double, 2>(py::none(), "matrix", {unknowns, unknowns});
+  auto [gradient, gradient_view] = output_array<double, 1>(py::none(), "gradient", {unknowns});
+  const Execution execution = execution_of(threads);
+  {
+    const py::gil_scoped_release release;
+    source_normal_equations(arrays.measurement, arrays.sources, basis_view, amplitude_view, residual_view, middle_view,
+                            reference_frequency, matrix_view, gradient_view, execution);
+  }
+  return py::make_tuple(matrix, gradient);
+}
+
+}  // namespace
+
+void bind_source_fit(py::module_& m) {
+  m.def("source_accumulate", &accumulate, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("amplitudes"), py::arg("channels"),
+        py::arg("threads") = 0);
+  m.def("source_project", &project, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("channels"), py::arg("threads") = 0);
+  m.def("source_scores", &scores, py::arg("positions"), py::arg("values"), py::arg("candidates"), py::arg("frequency"),
+        py::arg("threads") = 0);
+  m.def("source_normal_equations", &normal_equations, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("basis"), py::arg("amplitudes"),
+        py::arg("residual"), py::arg("middle"), py::arg("reference_frequency"), py::arg("threads") = 0);
+}
+
+}  // namespace wavefix::bindings

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The heavy sums of fitting virtual sources to channels, docs/equations.md (1), (3) and (18).
+#pragma once
+
+#include "wavefix/parallel.hpp"
+
+namespace wavefix {
+
+/// Where channels were measured and with what. Offsets are those of the antennas used, from the array's reference.
+struct Measurement {
+  View<const double, 2> positions;    ///< [n, 3] m
+  View<const double, 2> offsets;      ///< [A, 3] m
+  View<const double, 1> frequencies;  ///< [K] Hz, absolute
+};
+
+/// Virtual sources: antenna j has its source at position + rotation * offset_j.
+struct SourceGeometry {
+  View<const double, 2> positions;  ///< [L, 3] m
+  View<const double, 3> rotations;  ///< [L, 3, 3]
+};
+
+/// channels[n, j, k] += sum_l amplitudes[n, j, l] e^(-j 2 pi f_k d_lj / c), in place.
+WAVEFIX_API void source_accumulate(const Measurement& measurement, const SourceGeometry& sources,
+                                   View<const cfloat, 3> amplitudes, View<cfloat, 3> channels,
+                                   const Execution& execution = {});
+
+/// out[l, n, j] = sum_k e^(+j 2 pi f_k d_lj / c) channels[n, j, k].
+WAVEFIX_API void source_project(const Measurement& measurement, const SourceGeometry& sources,
+                                View<const cfloat, 3> channels, View<cfloat, 3> out, const Execution& execution = {});
+
+/// out[i] = |sum_n values[n] e^(+j k_r |x_n - candidates_i|)|^2.
+WAVEFIX_API void source_scores(View<const double, 2> positions, View<const cfloat, 1> values,
+                               View<const double, 2> candidates, double frequency, View<double, 1> out,
+                               const Execution& execution = {});
+
+/// The normal equations (18) of all sources at once, for the residual's squared norm. A source has 2 M + 6 unknowns:
+/// real parts and imaginary parts of the coefficients of `basis`, its position, its rotation vector. A step of the
+/// position turns the coefficients back by the phase that it adds at `middle`.
+/// basis [n, A, L, M] holds gate times monomial over distance, amplitudes [n, A, L] its sum with the coefficients;
+/// `matrix` [P, P] (lower triangle and diagonal) and `gradient` [P] are overwritten.
+WAVEFIX_API void source_normal_equations(const Measurement& measurement, const SourceGeometry& sources,
+                                         View<const float, 4> basis, View<const cfloat, 3> amplitudes,
+                                         View<const cfloat, 3> residual, View<const double, 1> middle,
+                                         double reference_frequency, View<double, 2> matrix, View<double, 1> gradient,
+                                         const Execution& execution = {});
+
+}  // namespace wavefix

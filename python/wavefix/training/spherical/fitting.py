@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fit(kind="spherical")``: virtual sources found in rounds until held-out locations gain no more, then made exact."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavefix._core import DataError, __version__
+from wavefix.dataset import ChannelDataset
+from wavefix.files import Path_
+from wavefix.spherical import SphericalParameters
+from wavefix.training.data import Prepared, prepare
+from wavefix.training.loop import Progress, decibels
+from wavefix.training.spherical.checkpoints import read_state, write_state
+from wavefix.training.spherical.rounds import State, finish, nmse, one_round
+from wavefix.training.spherical.search import Field
+from wavefix.training.spherical.state import Measured, Source
+
+_DEFAULT_TIME = 1200.0
+_SEARCHED = 3000  # locations of a round
+_FINISHED = 9000  # locations of the last steps
+_PATIENCE, _WORTHWHILE = 3, 0.97
+_SHARE = 0.8  # of the time limit, for the rounds
+_SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
+_NOTHING = 0.98  # validation NMSE above which the model says nothing
+
+
+@dataclass
+class Record:
+    """What happened, as the model file and the checkpoint tell it."""
+
+    validation: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def fit_spherical(
+    data: ChannelDataset,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    time_limit: float | None = None,
+    checkpoint: Path_ | None = None,
+    validation_fraction: float = 0.1,
+    progress: bool | None = None,
+    max_sources: int = 64,
+    max_rounds: int = 24,
+) -> bytes:
+    """The model file; see ``wavefix.fit``."""
+    limit = _DEFAULT_TIME if time_limit is None else float(time_limit)
+    if not limit > 0:
+        raise ValueError(f"time_limit: expected a positive number of seconds, got {time_limit}")
+    if max_sources < 1 or max_rounds < 1:
+        raise ValueError("max_sources, max_rounds: expected at least 1")
+    prepared = prepare(data, validation_fraction, seed, device)
+    training, held = measured_of(prepared)
+    identity = f"spherical {max_sources} {max_rounds} {prepared.identity}"
+    state, record = (None, Record()) if checkpoint is None else read_state(checkpoint, identity, Record)
+    began = time.monotonic() - record.seconds
+    bar = Progress(progress, max_rounds + 1, "fit")
+    bar.update(len(record.validation), "")
+
+    def keep(best: State) -> None:
+        record.seconds = time.monotonic() - began
+        bar.update(1, f"{len(best.sources)} sources, validation {decibels(best.nmse):.2f} dB")
+        if checkpoint is not None:
+            write_state(checkpoint, identity, best, record)
+
+    try:
+        if state is None or not record.finished:
+            rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit)
+            state = rounds.run(state or State(), record, keep)
+            _require_sources(state, training)
+            state = finish(state, _some(training, _FINISHED, seed), held, began + limit)
+            record.finished = True
+            keep(state)
+    finally:
+        bar.close()
+    return parameters_of(state, prepared, _training_json(state, record, seed, training, held)).to_bytes()
+
+
+def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
+    """Training and held-out locations about the region's origin."""
+    geometry = prepared.geometry
+    region = geometry.region
+    offsets = np.ascontiguousarray(geometry.antenna_positions - geometry.antenna_positions.mean(axis=0))
+    middle = region.positions(region.middle[None])[0] - region.origin
+    out = []
+    for samples in (prepared.training, prepared.held_out):
+        positions = region.positions(samples.y.cpu().numpy() + region.middle) - region.origin
+        channels = np.ascontiguousarray(samples.channels.cpu().numpy())
+        out.append(Measured(np.ascontiguousarray(positions), channels, offsets, geometry.frequencies, middle))
+    return out[0], out[1]
+
+
+@dataclass
+class _Rounds:
+    training: Measured
+    held: Measured
+    seed: int
+    max_sources: int
+    max_rounds: int
+    deadline: float
+
+    def run(self, state: State, record: Record, keep: Any) -> State:
+        """The best state after enough rounds; each has its own random numbers, so that a resumed run is the same."""
+        searched = Field.of(_some(self.training, _SEARCHED, self.seed))
+        while len(record.validation) < self.max_rounds and not _stale(record.validation):
+            if time.monotonic() > self.deadline and record.validation:
+                break
+            number = len(record.validation)
+            rng = np.random.default_rng([self.seed, number])
+            trial = one_round(state, searched, number, self.max_sources, rng)
+            trial.nmse = nmse(trial.sources, self.held) if trial.sources else 1.0
+            if trial.nmse < 1.02 * state.nmse or not state.sources:
+                state = trial
+            record.validation.append(trial.nmse)
+            keep(state)
+        return state
+
+
+def _stale(validation: Sequence[float]) -> bool:
+    if len(validation) <= _PATIENCE:
+        return False
+    return min(validation[-_PATIENCE:]) > _WORTHWHILE * min(validation[:-_PATIENCE])
+
+
+def _some(measured: Measured, count: int, seed: int) -> Measured:
+    if len(measured.positions) <= count:
+        return measured
+    rng = np.random.default_rng([seed, count])
+    return measured.part(np.sort(rng.choice(len(measured.positions), count, replace=False)))
+
+
+def _require_sources(state: State, training: Measured) -> None:
+    """An error where the sources say that the channels cannot be learned."""
+    if not state.sources or state.nmse > _NOTHING:
+        raise DataError(
+            f"channels: no virtual source explains them (validation {decibels(state.nmse):.1f} dB with "
+            f"{len(training.positions)} training locations); expected the channels of one scene with absolute delay "
+            "and carrier phase kept (not normalized per location), at known positions in meters"
+        )
+    few = training.part(np.arange(0, len(training.positions), max(1, len(training.positions) // 200)))
+    powers = [float(np.sum(np.abs(source.amplitudes(few)) ** 2)) for source in state.sources]
+    strongest = state.sources[int(np.argmax(powers))]
+    spread = few.wavenumber * float(np.std(strongest.rays(few)[0].mean(axis=1)))
+    extent = few.wavenumber * float(np.max(np.ptp(few.positions, axis=0)))
+    if spread < _SAME_RANGE and extent > _WIDE and max(powers) > 0.3 * sum(powers):
+        raise DataError(
+            "channels: the range of the strongest path does not follow the positions; delays or phases seem to be "
+            "normalized per location, expected absolute delay and carrier phase"
+        )
+
+
+def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalParameters:
+    """As the model file holds them: gates as cells, amplitudes of the data."""
+    geometry = prepared.geometry
+    origin = geometry.region.origin
+    sources = state.sources
+    coefficients = np.array([source.coefficients for source in sources]) * prepared.scale
+    lines, line_cell, cell_source = gate_arrays(sources)
+    return SphericalParameters(
+        antenna_positions=geometry.antenna_positions,
+        frequencies=geometry.frequencies,
+        region=geometry.region,
+        source_positions=np.array([source.position + origin for source in sources]),
+        source_rotations=np.array([source.rotation for source in sources]),
+        gain_variables=np.array([source.variables for source in sources]),
+        gain_coefficients=np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32),
+        validation_nmse=state.nmse,
+        gate_lines=lines,
+        gate_line_cell=line_cell,
+        gate_cell_source=cell_source,
+        metadata={"training": training},
+    )
+
+
+def gate_arrays(sources: Sequence[Source]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+    """Lines ``[E, 6]``, the cell of each, the source of each cell."""
+    lines: list[NDArray[np.float64]] = []
+    line_cell: list[int] = []
+    cell_source: list[int] = []
+    for number, source in enumerate(sources):
+        if source.gate.trivial:
+            continue
+        for leaf in source.gate.leaves:
+            for line, sign in leaf:
+                lines.append(sign * source.gate.lines[line])
+                line_cell.append(len(cell_source))
+            cell_source.append(number)
+    return np.array(lines).reshape(-1, 6), np.array(line_cell, np.int32), np.array(cell_source, np.int32)
+
+
+def _training_json(state: State, record: Record, seed: int, training: Measured, held: Measured) -> str:
+    return json.dumps(
+        {
+            "validation_nmse_db": round(decibels(state.nmse), 4),
+            "validation": [round(value, 8) for value in record.validation],
+            "seconds": round(record.seconds, 1),
+            "seed": seed,
+            "sources": len(state.sources),
+            "lines": sum(len(source.gate.lines) for source in state.sources),
+            "training_locations": len(training.positions),
+            "validation_locations": len(held.positions),
+            "versions": {"wavefix": __version__, "numpy": np.__version__},
+        }
+    )

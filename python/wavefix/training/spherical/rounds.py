@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of the fit: new sources, joint refinement, gates, pruning and merging, until validation improves no more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from wavefix.training.spherical import gates
+from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, energy, project, residual
+from wavefix.training.spherical.system import refine, removal_costs
+
+_SAMPLE = 300  # locations of a joint step
+_MERGE = 2.0  # radians
+_MERGES = 3  # tried in a round
+_AT_ONCE = 4  # sources added in one round
+_SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
+_FINISH_ANTENNAS = 10
+_WORTHWHILE = 0.99
+
+
+@dataclass
+class State:
+    """Sources so far, and what went before."""
+
+    sources: list[Source] = field(default_factory=list)
+    nmse: float = 1.0
+    unmergeable: list[Floats] = field(default_factory=list)  # [2, 3] positions each
+
+
+def sample(measured: Measured, count: int, rng: np.random.Generator) -> Measured:
+    if len(measured.positions) <= count:
+        return measured
+    return measured.part(np.sort(rng.choice(len(measured.positions), count, replace=False)))
+
+
+def nmse(sources: list[Source], measured: Measured) -> float:
+    return energy(residual(sources, measured).channels) / measured.energy
+
+
+def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[Source]:
+    return [source.with_degree(degree, measured) for source in sources]
+
+
+def joint(sources: list[Source], measured: Measured, degree: int, iterations: int) -> list[Source]:
+    if not sources:
+        return sources
+    return refine(with_degree(sources, degree, measured), measured, iterations, 1e-3)[0]
+
+
+def regate(sources: list[Source], measured: Measured, share: float, most_lines: int) -> list[Source]:
+    """One pass over the gates, the strongest source first; each sees what all others leave."""
+    left = residual(sources, measured)
+    out = list(sources)
+    strength = [-float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
+    tones = len(measured.frequencies)
+    cost = energy(left.channels)
+    for i in np.argsort(strength):
+        source = out[i]
+        present = source.amplitudes(measured)
+        target = gates.target_of(source, measured, project(source, left) + tones * present)
+        gate = gates.grow(source, measured, target, share * cost, most_lines)
+        trial = replace(source, gate=gate)
+        before = left.channels.copy()
+        add([source], left, 1.0)
+        add([trial], left, -1.0)
+        after = energy(left.channels)
+        if after < cost:
+            out[i], cost = trial, after
+        else:
+            left.channels[...] = before
+    return out
+
+
+def prune(sources: list[Source], measured: Measured, share: float) -> list[Source]:
+    """Without the sources that explain less than ``share`` of what is left."""
+    kept = list(sources)
+    while len(kept) > 1:
+        left = residual(kept, measured)
+        costs = removal_costs(kept, measured, left)
+        weakest = int(np.argmin(costs))
+        if costs[weakest] > share * energy(left.channels):
+            break
+        del kept[weakest]
+    return kept
+
+
+def merge(state: State, measured: Measured, degree: int, rng: np.random.Generator) -> None:
+    """Try to replace two sources whose phases hardly differ by one; a pair that resists is not tried again."""
+    few = sample(measured, 60, rng)
+    for _ in range(_MERGES):
+        pairs = [
+            (phase_difference(a, b, few), i, j)
+            for i, a in enumerate(state.sources)
+            for j, b in enumerate(state.sources[:i])
+            if not _resisted(state, a, b)
+        ]
+        pairs = [pair for pair in pairs if pair[0] < _MERGE]
+        if not pairs:
+            return
+        _, i, j = min(pairs)
+        strength = [float(np.sum(np.abs(state.sources[m].amplitudes(measured)) ** 2)) for m in (i, j)]
+        one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
+        others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
+        trial = regate([*others, one], measured, 1e-2, 4)
+        trial = joint(trial, sample(measured, _SAMPLE, rng), degree, 3)
+        before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
+        if after < 1.02 * before:
+            state.sources = trial
+        else:
+            state.unmergeable.append(np.array([state.sources[i].position, state.sources[j].position]))
+
+
+def _resisted(state: State, a: Source, b: Source) -> bool:
+    """Whether merging about these two was tried before."""
+    pair = np.array([a.position, b.position])
+    reach = 0.02 * np.linalg.norm(pair, axis=1) + 0.1
+    return any(
+        bool(np.all(np.linalg.norm(pair - known, axis=1) < reach))
+        for tried in state.unmergeable
+        for known in (tried, tried[::-1])
+    )
+
+
+def one_round(state: State, searched: Field, number: int, max_sources: int, rng: np.random.Generator) -> State:
+    """A state with more sources, or better ones."""
+    degree = 0 if number < 2 else 1
+    thin = searched.thin
+    left = residual(state.sources, searched.full)
+    left_thin = left.part(slice(None), searched.few)
+    scales = _SCALES[0] if number == 0 else _SCALES[1 + number % 2]
+    most = min(_AT_ONCE, max_sources - len(state.sources))
+    fresh = new_sources(searched, left, left_thin, scales, most, rng)
+    trial = State([*state.sources, *fresh], state.nmse, list(state.unmergeable))
+    if not trial.sources:
+        return trial
+    trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+    trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
+    trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+    trial.sources = prune(trial.sources, sample(thin, _SAMPLE, rng), 0.01)
+    merge(trial, thin, degree, rng)
+    return trial
+
+
+def finish(state: State, measured: Measured, held: Measured, deadline: float) -> State:
+    """The same sources, refined on all locations with gains of higher degree and finer gates while that pays."""
+    thin = measured.part(slice(None), spread_antennas(measured.offsets, _FINISH_ANTENNAS))
+    best = state
+    for degree in (1, 2, 3):
+        for _ in range(2):
+            if time.monotonic() > deadline:
+                return best
+            sources = joint(best.sources, thin, degree, 6)
+            sources = regate(sources, thin, 5e-4, 8)
+            sources = joint(sources, thin, degree, 6)
+            trial = State(sources, nmse(sources, held))
+            if trial.nmse > _WORTHWHILE * best.nmse:
+                if trial.nmse < best.nmse:
+                    best = trial
+                break
+            best = trial
+    return best

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""New sources from what the present ones leave: found in cells, grown to where they are coherent, given a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavefix.training.spherical import gates
+from wavefix.training.spherical.cells import Antennas, explained, find, plain_source
+from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project
+from wavefix.training.spherical.system import refine
+
+_NEIGHBORS = 12
+_CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
+_ROWS = 96  # of a step of growth
+_GROWN = 8  # candidates that are grown
+_SAME = 2.0  # radians of phase difference below which two sources are one
+_ALIKE = 6.0  # and below which they are not added in one round
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The training locations: all antennas for beams, some of them for everything else, neighbors of every location."""
+
+    full: Measured
+    thin: Measured
+    few: NDArray[np.intp]
+    neighbors: NDArray[np.intp]
+    antennas: Antennas
+
+    @classmethod
+    def of(cls, measured: Measured, antennas: int = 8) -> Field:
+        few = spread_antennas(measured.offsets, antennas)
+        neighbors = nearest(measured.positions, _NEIGHBORS)
+        return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))
+
+
+def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
+    """Antennas far from one another, the outermost first."""
+    chosen = [int(np.argmax(np.linalg.norm(offsets, axis=1)))]
+    distance = np.linalg.norm(offsets - offsets[chosen[0]], axis=1)
+    while len(chosen) < min(count, len(offsets)):
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(offsets - offsets[chosen[-1]], axis=1))
+    return np.sort(np.array(sorted(set(chosen)), dtype=np.intp))
+
+
+def nearest(positions: Floats, count: int) -> NDArray[np.intp]:
+    """``[n, count]``: the nearest other locations."""
+    count = min(count, len(positions) - 1)
+    out = np.empty((len(positions), count), np.intp)
+    squares = np.einsum("nc,nc->n", positions, positions)
+    for first in range(0, len(positions), 512):
+        part = slice(first, first + 512)
+        distance = squares[part, None] + squares - 2 * positions[part] @ positions.T
+        distance[np.arange(len(distance)), np.arange(first, first + len(distance))] = np.inf
+        out[part] = np.argpartition(distance, count - 1, axis=1)[:, :count]
+    return out
+
+
+def coherence(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> Floats:
+    """``[n]``: the energy that each location's neighbors predict of it with the source's phase."""
+    values = project(source, left).sum(axis=1)
+    size = left.channels.shape[1] * left.channels.shape[2]
+    gain = values[neighbors].mean(axis=1) / size
+    out: Floats = 2 * np.real(gain.conj() * values) - np.abs(gain) ** 2 * size
+    return out
+
+
+def phase_difference(a: Source, b: Source, measured: Measured) -> float:
+    """Standard deviation, in radians, of the phase between two sources over locations and antennas."""
+    phase = measured.wavenumber * (a.rays(measured)[0] - b.rays(measured)[0])
+    return float(np.std(phase))
+
+
+def candidates(
+    field: Field, left: Measured, left_thin: Measured, scales: Sequence[int], rng: np.random.Generator
+) -> list[Source]:
+    """Sources found in cells of the given scales, the most explaining ones first, without near copies."""
+    positions = left.positions
+    power = np.einsum("njk,njk->n", left_thin.channels, left_thin.channels.conj()).real
+    extent = float(np.max(np.ptp(positions, axis=0)))
+    found: list[tuple[float, Source]] = []
+    for scale in scales:
+        radius = 0.6 * extent / scale
+        heat = power.copy()
+        for _ in range(_CELLS[scale]):
+            if not heat.sum() > 0:
+                break
+            center = positions[rng.choice(len(positions), p=heat / heat.sum())]
+            distance = np.linalg.norm(positions - center, axis=1)
+            rows = np.flatnonzero(distance < radius)
+            heat[distance < 0.7 * radius] = 0
+            if len(rows) < 8:
+                continue
+            best = max(find(left.part(rows), field.antennas, rng), key=lambda one: one[1], default=None)
+            if best is not None and best[1] > 0.02:
+                score = float(np.sum(np.maximum(coherence(best[0], left_thin, field.neighbors), 0)))
+                found.append((score, best[0]))
+    found.sort(key=lambda one: -one[0])
+    return distinct([source for _, source in found], left_thin, _SAME)
+
+
+def distinct(sources: Sequence[Source], measured: Measured, least: float) -> list[Source]:
+    sample = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 60)))
+    out: list[Source] = []
+    for source in sources:
+        if all(phase_difference(source, other, sample) > least for other in out):
+            out.append(source)
+    return out
+
+
+def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.random.Generator) -> Source:
+    """Refine a source on the locations that are coherent with it, from where it is strongest outward."""
+    predicted = coherence(source, left, neighbors)
+    smooth = predicted[neighbors].mean(axis=1)
+    center = left.positions[int(np.argmax(smooth))]
+    distance = np.linalg.norm(left.positions - center, axis=1)
+    for reach in (0.25, 0.5, 1.0, 1.0):
+        smooth = predicted[neighbors].mean(axis=1)
+        lit = np.flatnonzero((smooth > 0.15 * smooth.max()) & (distance <= reach * distance.max()))
+        if len(lit) < 16:
+            continue
+        rows = lit if len(lit) <= _ROWS else np.sort(rng.choice(lit, _ROWS, replace=False))
+        part = left.part(rows)
+        start, _ = explained(plain_source(source.position, source.rotation), part)
+        refined, _ = refine([start], part, 8)
+        source = refined[0]
+        predicted = coherence(source, left, neighbors)
+    return source
+
+
+def polish(
+    source: Source, left: Measured, neighbors: NDArray[np.intp], degree: int, rng: np.random.Generator
+) -> Source:
+    """The source alone on the residual: gain and gate in turns."""
+    smooth = coherence(source, left, neighbors)[neighbors].mean(axis=1)
+    lit = np.flatnonzero(smooth > 0.15 * smooth.max())
+    if len(lit) < 8:
+        return source
+    rows = lit if len(lit) <= 2 * _ROWS else np.sort(rng.choice(lit, 2 * _ROWS, replace=False))
+    part = left.part(rows)
+    source, _ = explained(source, part)
+    source = source.with_degree(degree, part)
+    source = refine([source], part, 6)[0][0]
+    for lines in (2, 4):
+        target = gates.target_of(source, left, project(source, left))
+        gate = gates.grow(source, left, target, 2e-3 * energy(left.channels), lines)
+        source = replace(source, gate=gate)
+        lit = np.flatnonzero(source.gate_values(left).max(axis=1) > 0.3)
+        if len(lit) < 8:
+            return source
+        rows = lit if len(lit) <= 2 * _ROWS else np.sort(rng.choice(lit, 2 * _ROWS, replace=False))
+        source = refine([source], left.part(rows), 6)[0][0]
+    return source
+
+
+def new_sources(
+    field: Field,
+    left: Measured,
+    left_thin: Measured,
+    scales: Sequence[int],
+    most: int,
+    rng: np.random.Generator,
+) -> list[Source]:
+    """Up to ``most`` sources that explain the residual best, unlike one another."""
+    if most < 1:
+        return []
+    proposed = candidates(field, left, left_thin, scales, rng)[: 2 * _GROWN]
+    grown = []
+    for source in proposed:
+        one = grow(source, left_thin, field.neighbors, rng)
+        grown.append((float(np.sum(np.maximum(coherence(one, left_thin, field.neighbors), 0))), one))
+    grown.sort(key=lambda one: -one[0])
+    kept = distinct([source for _, source in grown], left_thin, _SAME)[:_GROWN]
+    before = energy(left_thin.channels)
+    polished = []
+    for source in kept:
+        one = polish(source, left_thin, field.neighbors, 1, rng)
+        after = left_thin.with_channels(left_thin.channels.copy())
+        add([one], after, -1.0)
+        polished.append((before - energy(after.channels), one))
+    polished.sort(key=lambda one: -one[0])
+    chosen = [source for gain, source in polished if gain > 1e-3 * before]
+    return distinct(chosen, left_thin, _ALIKE)[:most]

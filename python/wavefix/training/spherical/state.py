@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual sources while they are learned, and what they are learned from; docs/equations.md (1), (3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavefix import _core
+from wavefix.constants import SPEED_OF_LIGHT
+
+Floats = NDArray[np.float64]
+Channels = NDArray[np.complex64]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Channels at known places; positions about the region's origin, offsets of the antennas about their mean."""
+
+    positions: Floats
+    channels: Channels
+    offsets: Floats
+    frequencies: Floats
+    middle: Floats
+
+    @property
+    def reference(self) -> float:
+        return float(self.frequencies.min() + self.frequencies.max()) / 2
+
+    @property
+    def wavenumber(self) -> float:
+        return 2 * np.pi * self.reference / SPEED_OF_LIGHT
+
+    @property
+    def geometry(self) -> tuple[Floats, Floats, Floats]:
+        return self.positions, self.offsets, self.frequencies
+
+    @property
+    def energy(self) -> float:
+        return energy(self.channels)
+
+    def part(self, rows: NDArray[np.intp] | slice, antennas: NDArray[np.intp] | slice = slice(None)) -> Measured:
+        """Some locations as some antennas see them."""
+        channels = np.ascontiguousarray(self.channels[rows][:, antennas])
+        offsets = np.ascontiguousarray(self.offsets[antennas])
+        return replace(self, positions=np.ascontiguousarray(self.positions[rows]), channels=channels, offsets=offsets)
+
+    def with_channels(self, channels: Channels) -> Measured:
+        return replace(self, channels=channels)
+
+
+def energy(channels: Channels) -> float:
+    """Sum of squares."""
+    flat = channels.reshape(-1)
+    return float(sum(np.vdot(part, part).real for part in np.array_split(flat, max(1, flat.size >> 20))))
+
+
+def exponents(degree: int) -> list[tuple[int, int]]:
+    return [(total - b, b) for total in range(degree + 1) for b in range(total + 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """A tree of half-spaces: ``lines [T, 6]`` and the lit leaves, each a tuple of (line, sign). No leaf: always lit."""
+
+    lines: Floats = field(default_factory=lambda: np.zeros((0, 6)))
+    leaves: tuple[tuple[tuple[int, int], ...], ...] = ((),)
+
+    @property
+    def trivial(self) -> bool:
+        return self.leaves == ((),)
+
+    def leaf_values(self, features: Floats) -> list[Floats]:
+        """Of each lit leaf: the product of its sigmoids, ``features [..., 6]``."""
+        logits = features @ self.lines.T
+        half = np.tanh(np.clip(0.5 * logits, -20, 20))
+        out = []
+        for leaf in self.leaves:
+            value = np.ones(features.shape[:-1])
+            for line, sign in leaf:
+                value *= 0.5 + 0.5 * sign * half[..., line]
+            out.append(value)
+        return out
+
+    def values(self, features: Floats) -> Floats:
+        if self.trivial:
+            return np.ones(features.shape[:-1])
+        return np.asarray(np.sum(self.leaf_values(features), axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One virtual source: gain ``W`` a polynomial of degree ``degree`` in ``variables @ [u, 1]``, times a gate."""
+
+    position: Floats
+    rotation: Floats
+    variables: Floats
+    coefficients: NDArray[np.complex128]
+    degree: int = 0
+    gate: Gate = field(default_factory=Gate)
+
+    def arms(self, offsets: Floats) -> Floats:
+        return self.position + offsets @ self.rotation.T
+
+    def rays(self, measured: Measured) -> tuple[Floats, Floats]:
+        """``(distance [n, A], direction [n, A, 3])`` from source to user."""
+        difference = measured.positions[:, None] - self.arms(measured.offsets)
+        distance = np.sqrt(np.einsum("njc,njc->nj", difference, difference))
+        return distance, difference / distance[..., None]
+
+    def features(self, measured: Measured) -> Floats:
+        """``[n, A, 6]``: what the logit of a line is linear in."""
+        at = self.arms(measured.offsets)
+        difference = measured.positions[:, None] - at
+        return np.concatenate([difference, -np.cross(measured.positions[:, None], at)], axis=-1)
+
+    def monomials(self, direction: Floats) -> Floats:
+        """``[..., M]``."""
+        v = direction @ self.variables[:, :3].T + self.variables[:, 3]
+        powers = [np.ones_like(v)]
+        for _ in range(self.degree):
+            powers.append(powers[-1] * v)
+        return np.stack([powers[a][..., 0] * powers[b][..., 1] for a, b in exponents(self.degree)], axis=-1)
+
+    def gate_values(self, measured: Measured) -> Floats:
+        if self.gate.trivial:
+            return np.ones((len(measured.positions), len(measured.offsets)))
+        return self.gate.values(self.features(measured))
+
+    def basis(self, measured: Measured, gated: bool = True) -> Floats:
+        """``[n, A, M]``: gate times monomial over distance."""
+        distance, direction = self.rays(measured)
+        weight = self.gate_values(measured) / distance if gated else 1 / distance
+        return self.monomials(direction) * weight[..., None]
+
+    def amplitudes(self, measured: Measured, gated: bool = True) -> NDArray[np.complex128]:
+        """``[n, A]``: gate times gain over distance."""
+        out: NDArray[np.complex128] = self.basis(measured, gated) @ self.coefficients
+        return out
+
+    def with_degree(self, degree: int, measured: Measured) -> Source:
+        """The same gain in ``measured``'s directions, written with fresh variables."""
+        _, direction = self.rays(measured.part(slice(None), np.array([len(measured.offsets) // 2])))
+        fresh = replace(self, variables=gain_variables(direction[:, 0]), degree=degree)
+        design = fresh.monomials(direction[:, 0])
+        values = self.monomials(direction[:, 0]) @ self.coefficients
+        ridge = 1e-9 * len(design) * np.eye(design.shape[1])
+        coefficients = np.linalg.solve(design.T @ design + ridge, design.T @ values)
+        return replace(fresh, coefficients=coefficients.astype(np.complex128))
+
+
+def gain_variables(directions: Floats) -> Floats:
+    """``[2, 4]``: the two directions in which ``directions [n, 3]`` vary most, about the mean, of unit deviation."""
+    mean = directions.mean(axis=0)
+    _, singular, rows = np.linalg.svd(directions - mean, full_matrices=False)
+    spread = singular[:2] / np.sqrt(len(directions))
+    rows = rows[:2] / np.maximum(spread, 1e-3 * max(spread[0], 1e-6))[:, None]
+    return np.column_stack([rows, -rows @ mean])
+
+
+def stacked(sources: Sequence[Source]) -> tuple[Floats, Floats]:
+    """``(positions [L, 3], rotations [L, 3, 3])``."""
+    return (
+        np.array([source.position for source in sources]).reshape(-1, 3),
+        np.array([source.rotation for source in sources]).reshape(-1, 3, 3),
+    )
+
+
+def amplitudes(sources: Iterable[Source], measured: Measured) -> Channels:
+    """``[n, A, L]``."""
+    out = np.stack([source.amplitudes(measured) for source in sources], axis=-1)
+    return np.ascontiguousarray(out, dtype=np.complex64)
+
+
+def add(sources: Sequence[Source], measured: Measured, factor: float = 1.0, rows: int = 512) -> None:
+    """Add ``factor`` times what the sources send to ``measured.channels``, in place."""
+    if not sources:
+        return
+    for first in range(0, len(measured.positions), rows):
+        part = replace(
+            measured,
+            positions=measured.positions[first : first + rows],
+            channels=measured.channels[first : first + rows],
+        )
+        values = amplitudes(sources, part) * np.complex64(factor)
+        _core.source_accumulate(*part.geometry, *stacked(sources), values, part.channels)
+
+
+def residual(sources: Sequence[Source], measured: Measured) -> Measured:
+    """What the sources leave of the channels."""
+    left = measured.with_channels(measured.channels.copy())
+    add(sources, left, -1.0)
+    return left
+
+
+def project(source: Source, measured: Measured) -> NDArray[np.complex64]:
+    """``[n, A]``: the sum over subcarriers of the channel turned back by the source's delay."""
+    out: NDArray[np.complex64] = _core.source_project(*measured.geometry, *stacked([source]), measured.channels)[0]
+    return out

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint Levenberg-Marquardt over the gains, positions and rotations of all sources, docs/equations.md (18)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavefix import _core
+from wavefix.constants import SPEED_OF_LIGHT
+from wavefix.training.spherical.state import Floats, Measured, Source, energy, residual, stacked
+
+_MOTIONS = 6
+_RETRIES = 6
+_TRUST = 0.3  # of the energy left, spread over the sources, that a step's nonlinearity may make
+
+
+def normal_equations(sources: Sequence[Source], measured: Measured, left: Measured) -> tuple[Floats, Floats]:
+    """Matrix and gradient; all sources have the same degree."""
+    basis = np.stack([source.basis(measured) for source in sources], axis=2)
+    values = np.einsum("njlm,lm->njl", basis, np.array([source.coefficients for source in sources]), optimize=True)
+    matrix, gradient = _core.source_normal_equations(
+        *measured.geometry,
+        *stacked(sources),
+        np.ascontiguousarray(basis, np.float32),
+        np.ascontiguousarray(values, np.complex64),
+        left.channels,
+        measured.middle,
+        measured.reference,
+    )
+    lower = np.tril(matrix)
+    whole: Floats = lower + np.tril(lower, -1).T
+    return whole, gradient
+
+
+def rotation_matrix(vector: Floats) -> Floats:
+    """Rodrigues' formula."""
+    angle = float(np.linalg.norm(vector))
+    x, y, z = vector
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    if angle < 1e-12:
+        return np.asarray(np.eye(3) + cross)
+    out: Floats = np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
+    return out
+
+
+def moved(source: Source, step: Floats, measured: Measured) -> Source:
+    """The source after a step of its unknowns. The coefficients turn by the phase that the range step adds."""
+    terms = len(source.coefficients)
+    position = source.position + step[2 * terms : 2 * terms + 3]
+    rotation = rotation_matrix(step[2 * terms + 3 :]) @ source.rotation
+    change = np.linalg.norm(measured.middle - position) - np.linalg.norm(measured.middle - source.position)
+    coefficients = source.coefficients + step[:terms] + 1j * step[terms : 2 * terms]
+    return replace(
+        source,
+        position=position,
+        rotation=rotation,
+        coefficients=coefficients * np.exp(1j * measured.wavenumber * change),
+    )
+
+
+def refine(
+    sources: Sequence[Source],
+    measured: Measured,
+    iterations: int,
+    damping: float = 1e-3,
+    least_gain: float = 1e-3,
+) -> tuple[list[Source], float]:
+    """Sources after up to ``iterations`` steps, and the energy that they leave; ends when a step gains too little."""
+    current = list(sources)
+    left = residual(current, measured)
+    cost = energy(left.channels)
+    dampings = np.full(len(current), damping)
+    few = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 48)))
+    system = None
+    for _ in range(iterations):
+        if system is None:
+            system = normal_equations(current, measured, left)
+        trial = _trusted_step(current, system, dampings, few, cost / measured.channels.size)
+        trial_left = residual(trial, measured)
+        trial_cost = energy(trial_left.channels)
+        if not trial_cost < cost:
+            dampings *= 10
+            if dampings.min() > 1e3:
+                break
+            continue
+        gain = 1 - trial_cost / cost
+        current, left, cost, system = trial, trial_left, trial_cost, None
+        dampings = np.maximum(dampings / 5, 1e-6)
+        if gain < least_gain:
+            break
+    return current, cost
+
+
+def _trusted_step(
+    current: Sequence[Source], system: tuple[Floats, Floats], dampings: Floats, few: Measured, noise: float
+) -> list[Source]:
+    """The damped step; a source that leaves the range where its equations are linear is damped more, in place."""
+    unknowns = len(system[1]) // len(current)
+    for _ in range(_RETRIES):
+        step = solve(*system, np.repeat(dampings, unknowns)).reshape(len(current), unknowns)
+        errors = np.array([nonlinearity(source, own, few) for source, own in zip(current, step, strict=True)])
+        wild = errors > _TRUST * noise / len(current)
+        if not wild.any():
+            break
+        dampings[wild] *= 10
+    return [moved(source, own, few) for source, own in zip(current, step, strict=True)]
+
+
+def nonlinearity(source: Source, step: Floats, few: Measured) -> float:
+    """Mean square, over locations, antennas and the ends and middle of the band, of what a step does beyond (18)."""
+    terms = len(source.coefficients)
+    distance, direction = source.rays(few)
+    arms = few.offsets @ source.rotation.T
+    basis = source.basis(few)
+    value = basis @ source.coefficients
+    change = basis @ (step[:terms] + 1j * step[terms : 2 * terms])
+    shift, turn = step[2 * terms : 2 * terms + 3], step[2 * terms + 3 :]
+    range_step = -direction @ shift - np.cross(arms, direction) @ turn
+    to_middle = few.middle - source.position
+    range_step_there = -(to_middle / np.linalg.norm(to_middle)) @ shift
+    after = moved(source, step, few)
+    value_after, distance_after = after.amplitudes(few), after.rays(few)[0]
+    total = 0.0
+    tones = 2 * np.pi / SPEED_OF_LIGHT * np.array([few.frequencies.min(), few.reference, few.frequencies.max()])
+    for wavenumber in tones:
+        linear = value + change - 1j * value * (wavenumber * range_step - few.wavenumber * range_step_there)
+        exact = value_after * np.exp(-1j * wavenumber * (distance_after - distance))
+        total += float(np.mean(np.abs(exact - linear) ** 2))
+    return total / len(tones)
+
+
+def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:
+    """The damped step, with every unknown scaled to a unit column."""
+    diagonal = np.diag(matrix)
+    scale = 1 / np.sqrt(np.maximum(diagonal, max(1e-9 * float(diagonal.max()), 1e-30)))
+    scaled = matrix * np.outer(scale, scale)
+    scaled[np.diag_indices_from(scaled)] += damping + 1e-7
+    half = np.linalg.solve(scaled, gradient * scale)
+    out: Floats = half * scale
+    return out
+
+
+def linear_unknowns(count: int, terms: int) -> NDArray[np.intp]:
+    """Indices of the coefficients among all unknowns, source by source."""
+    first = np.arange(count)[:, None] * (2 * terms + _MOTIONS)
+    out: NDArray[np.intp] = (first + np.arange(2 * terms)).reshape(-1)
+    return out
+
+
+def removal_costs(sources: Sequence[Source], measured: Measured, left: Measured) -> Floats:
+    """``[L]``: by how much the energy left would grow without each source, the others' gains fitted again."""
+    terms = len(sources[0].coefficients)
+    matrix, _ = normal_equations(sources, measured, left)
+    chosen = linear_unknowns(len(sources), terms)
+    gram = matrix[np.ix_(chosen, chosen)]
+    gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
+    inverse = np.linalg.inv(gram)
+    costs = []
+    for i, source in enumerate(sources):
+        own = slice(2 * terms * i, 2 * terms * (i + 1))
+        values = np.concatenate([source.coefficients.real, source.coefficients.imag])
+        costs.append(float(values @ np.linalg.solve(inverse[own, own], values)))
+    return np.array(costs)
