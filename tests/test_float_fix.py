@@ -124,16 +124,16 @@ def test_no_search_fails_with_a_learned_map(snr_db: float | None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edges", [1.0, 4.0])
-@pytest.mark.parametrize("snr_db", [None])
+@pytest.mark.parametrize("snr_db", [None, 5.0])
 def test_searches_hardly_ever_fail_with_learned_maps(snr_db: float | None, edges: float) -> None:
     runs = [fix_with_a_learned_map(seed, 1000, snr_db, edges=edges) for seed in range(6)]
     failed, wrong, ok = (np.concatenate([run[part] for run in runs]) for part in range(3))
     print(f"{snr_db} dB, edges {edges}: failed {failed.mean():.3%}, wrong {wrong.mean():.3%}", end="")
     print(f", of ok {wrong[ok].mean():.3%}")
     assert failed.mean() <= 1e-3
-    if edges == 1.0:  # otherwise the likelihood of a wrong minimum is the higher one in places
-        assert wrong.mean() <= 5e-3
-    assert wrong[ok].mean() <= 2e-3
+    # With -24 dB the likelihood of a wrong minimum is the higher one in places, and noise may hide that.
+    assert wrong.mean() <= (5e-3 if edges == 1.0 else 3e-2)
+    assert wrong[ok].mean() <= (2e-3 if edges == 1.0 or snr_db is None else 1e-2)
 
 
 def test_a_line() -> None:

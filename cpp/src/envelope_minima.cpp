@@ -54,6 +54,14 @@ void Envelopes::settle(Minimum& minimum) {
   }
 }
 
+void Envelopes::sharpen(const Query& query, Minimum& minimum) {
+  std::fill(here_.begin(), here_.end(), 0.0f);
+  fill_values(query, minimum.offset.data(), here_.data());
+  frozen_ = true;
+  settle(minimum);
+  frozen_ = false;
+}
+
 /// Grid points below all of their neighbors, with the cost that a parabola through them predicts.
 void Envelopes::rank_minima(std::size_t count) {
   const std::size_t lanes = axis_[0].points;

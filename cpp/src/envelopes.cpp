@@ -70,7 +70,7 @@ void Envelopes::build(const Query& query, const SearchBox& box, double spacing, 
       offset[d] = axis_[d].spacing * static_cast<double>(at) - box.half_width[d];
       on_face = on_face || at == 0 || at + 1 == axis_[d].nodes;
     }
-    fill_node(query, node, offset);
+    fill_values(query, offset, values_.data() + node * stride_);
     if (on_face && in_region(offset)) explain_node(node, ridge);
   }
 }
@@ -171,7 +171,8 @@ double Envelopes::phase(std::size_t slot, const double* offset) const {
   return turns;
 }
 
-void Envelopes::fill_node(const Query& query, std::size_t node, const double* offset) {
+/// Envelopes, energies and pairs at an offset, where `values` are zero.
+void Envelopes::fill_values(const Query& query, const double* offset, float* values) {
   checkpoint();
   double position[3];
   to_position(offset, position);
@@ -180,7 +181,6 @@ void Envelopes::fill_node(const Query& query, std::size_t node, const double* of
   const std::size_t antennas = plan_.antennas();
   const double scale = std::clamp(plan_.scale / query.scale, 1.0 / out_of_scale, out_of_scale);
   const double linear = -2.0 / (scale * query.energy), square = 1.0 / (scale * scale * query.energy);
-  float* values = values_.data() + node * stride_;
   for (std::size_t l = 0; l < paths_.count; ++l) {
     const cdouble product =
         path_product(paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
@@ -293,8 +293,8 @@ void Envelopes::cost_row(std::size_t row) {
   }
 }
 
-/// here_: the values at an offset; terms_: e^(j phase) there, slopes_: its rates; sums_: the energies.
-void Envelopes::interpolate(const double* offset) {
+/// here_: the values at an offset.
+void Envelopes::mix(const double* offset) {
   const std::size_t used = pair(0, std::max<std::size_t>(slots_, 1));
   Cell cells[3];
   std::size_t combinations = 1;
@@ -313,6 +313,11 @@ void Envelopes::interpolate(const double* offset) {
     const float* from = values_.data() + node * stride_;
     for (std::size_t i = 0; i < used; ++i) here_[i] += weight * from[i];
   }
+}
+
+/// here_: the values at an offset; terms_: e^(j phase) there, slopes_: its rates; sums_: the energies.
+void Envelopes::interpolate(const double* offset) {
+  if (!frozen_) mix(offset);
   for (std::size_t l = 0; l < slots_; ++l) {
     terms_[l] = std::complex<float>(std::polar(1.0, tau * phase(l, offset)));
     for (std::size_t d = 0; d < dimension_; ++d) {

@@ -30,11 +30,13 @@ class Envelopes {
 
   /// Nodes at most `spacing` apart; `ridge` of free gains.
   void build(const Query& query, const SearchBox& box, double spacing, double ridge);
-  /// The most that free gains explain at the nodes of a face of the box, as far as they lie in the region: (13).
+  /// The most that free gains explain, (13), at the nodes of a face of the box, as far as they lie in the region.
   double explained_on_face(std::size_t d, bool upper) const;
   /// Local minima of the cost on the box's candidates, refined on the interpolated cost, best first: the best
   /// `count` of them and no more.
   const std::vector<Minimum>& minima(std::size_t count);
+  /// Corrects a minimum with the envelopes at its own place, where interpolation between nodes may be far off.
+  void sharpen(const Query& query, Minimum& minimum);
   /// Interpolated cost at an offset along the box's axes, with Gauss-Newton matrix and step direction if wanted.
   double evaluate(const double* offset, SmallMatrix* normal, SmallVector* gradient);
   std::size_t nodes() const { return node_count_; }
@@ -56,13 +58,14 @@ class Envelopes {
   std::size_t slot_for(std::size_t path);
   void find_carriers();
   double phase(std::size_t slot, const double* offset) const;
-  void fill_node(const Query& query, std::size_t node, const double* offset);
+  void fill_values(const Query& query, const double* offset, float* values);
   bool in_region(const double* offset) const;
   void explain_node(std::size_t node, double ridge);
   void mix_row(const double* offset);
   void carry_row(const double* offset);
   void cost_row(std::size_t row);
   void rank_minima(std::size_t count);
+  void mix(const double* offset);
   void interpolate(const double* offset);
   void settle(Minimum& minimum);
 
@@ -74,6 +77,7 @@ class Envelopes {
   ComplexVector products_, gains_;
   SearchBox box_;
   std::array<Axis, 3> axis_;
+  bool frozen_ = false;                        // here_ stands for the values everywhere
   std::vector<std::size_t> slot_of_;           // [atoms of the model], or none
   std::vector<std::size_t> index_;             // [slots], which atom of the model
   std::vector<double> rates_;                  // [slots, d], turns a meter of the carrier along the box's axes

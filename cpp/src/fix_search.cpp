@@ -12,7 +12,9 @@ constexpr double sigmas = 5.0;                // half-width of the first box of 
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
-constexpr int most_growths = 12;
+constexpr int most_growths = 16;
+
+bool by_cost(const Minimum& a, const Minimum& b) { return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset; }
 
 }  // namespace
 
@@ -113,7 +115,11 @@ void FixSearch::explore(const Query& query, const FloatPoint& point, const Effor
     const auto& local = envelopes_.minima(static_cast<std::size_t>(effort.finer * effort.finer * options_.minima));
     minima_.resize(first);  // a wider box finds them again
     minima_.insert(minima_.end(), local.begin(), local.end());
-    refine_best(query, effort.finer, first);
+    if (!refine_best(query, effort.finer, first)) {  // paths come and go between the nodes
+      for (std::size_t i = first; i < minima_.size(); ++i) envelopes_.sharpen(query, minima_[i]);
+      std::sort(minima_.begin() + static_cast<std::ptrdiff_t>(first), minima_.end(), by_cost);
+      refine_best(query, effort.finer, first);
+    }
     if (!grow(query, effort.candidates, box)) break;
   }
 }
@@ -126,8 +132,8 @@ FixSearch::Refined* FixSearch::refined_near(const Point& position) {
   return nullptr;
 }
 
-/// Refines minima, best first, as long as their interpolated costs may be in error by enough.
-void FixSearch::refine_best(const Query& query, double finer, std::size_t first) {
+/// Refines minima, best first, as long as their interpolated costs may be in error by enough. False if too many may be.
+bool FixSearch::refine_best(const Query& query, double finer, std::size_t first) {
   const double wavelength = plan_.model.wavelength();
   double error = 0.0;
   std::size_t count = 0;
@@ -140,7 +146,8 @@ void FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     if (count > 0) {
       const double reached = std::max(best_cost(query) / query.energy, minima_[first].cost);
       const double margin = std::max(finer * interpolation_error * std::max(1.0 - reached, 0.0), error_spread * error);
-      if (count >= static_cast<std::size_t>(finer * options_.finalists) || minimum.cost > reached + margin) break;
+      if (minimum.cost > reached + margin) break;
+      if (count >= static_cast<std::size_t>(finer * options_.finalists)) return false;
     }
     ++count;
     refined_.push_back({refiner.refine(query.channel, minimum.position.data()), minimum.position, minimum.cost});
@@ -150,6 +157,7 @@ void FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     }
     if (refined.result.cost < refined_[best_].result.cost) best_ = refined_.size() - 1;
   }
+  return true;
 }
 
 std::optional<Refinement> FixSearch::runner_up(const Query& query) {

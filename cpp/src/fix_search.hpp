@@ -44,7 +44,7 @@ class FixSearch {
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
-  void refine_best(const Query& query, double finer, std::size_t first);
+  bool refine_best(const Query& query, double finer, std::size_t first);
 
   const FloatFixPlan& plan_;
   const LocalizerOptions& options_;
