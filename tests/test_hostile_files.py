@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pytest
 
 import wavefix as wfx
 from hostile_files import malformed_files, sound_models
+from spherical_models import random_spherical_model
 
 MALFORMED = malformed_files()
 SOUND = {name: file.data for name, file in sound_models().items()}
@@ -40,3 +43,31 @@ def test_a_sound_model_is_refused_when_truncated_at_any_byte(name: str) -> None:
         except wfx.ModelFormatError:
             pass
     assert not accepted
+
+
+def spherical_with_region(half: float, **options: int) -> bytes:
+    file = random_spherical_model(2, sources=3, gates=False, **options)
+    file.tensors["region.lower"], file.tensors["region.upper"] = np.full(2, -half), np.full(2, half)
+    return file.data
+
+
+@pytest.mark.parametrize("half", [1e3, 1e6, 1e9])
+def test_a_huge_region_makes_no_huge_plan(half: float) -> None:
+    model = wfx.ChannelModel.from_bytes(spherical_with_region(half))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    localizer = wfx.Localizer(model)
+    fixes = localizer.locate(model.synthesize([model.region.origin]))
+    assert np.isfinite(fixes.position).all()
+    assert localizer.nbytes(1) < 64 << 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 << 10  # KiB on Linux
+    if half > 1e4:
+        with pytest.raises(wfx.ShapeError, match="a grid of at most"):
+            wfx.Localizer(model, "off_grid_pi_ps")
+
+
+def test_what_cannot_be_planned_is_refused_before_it_is_allocated() -> None:
+    with pytest.raises(wfx.ModelFormatError, match=r"region\.lower: expected at most 1e9 m"):
+        wfx.ChannelModel.from_bytes(spherical_with_region(1e10))
+    model = wfx.ChannelModel.from_bytes(spherical_with_region(1e8, antennas=1, subcarriers=20000))
+    with pytest.raises(wfx.Error, match="4096 delays by 20000 subcarriers is more than is supported"):
+        wfx.Localizer(model)
