@@ -29,7 +29,7 @@ except ImportError:
 
 FULL = os.environ.get("WAVEFIX_BENCH") == "full"
 # antennas, subcarriers, entries
-SIZES = [(8, 8, 1000), (16, 32, 5000)]
+SIZES = [(8, 8, 1000), (16, 32, 2000)]
 BATCHES = [1, 64]
 if FULL:
     SIZES = [(8, 8, 1000), (8, 8, 10_000), (8, 8, 1_000_000), (32, 64, 1000), (32, 64, 10_000), (32, 64, 100_000)]
