@@ -36,8 +36,8 @@ class Budget:
 
 FULL = Budget(3.0, 32, 32, 1000, 200, 130.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"))
 # The rounds bound the work; the time limit is for slow machines only.
-QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_rounds", 6),)
-QUICK = Budget(1.5, 32, 32, 350, 60, 40.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"), QUICK_FIT)
+QUICK_FIT: tuple[tuple[str, Any], ...] = (("max_rounds", 10),)
+QUICK = Budget(1.5, 32, 32, 350, 60, 60.0, ("on_grid_pi_ps", "off_grid_pi_ps_circles", "float_fix"), QUICK_FIT)
 
 
 def run(

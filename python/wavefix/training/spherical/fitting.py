@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from wavefix._core import DataError, __version__
 from wavefix.dataset import ChannelDataset
@@ -74,13 +75,15 @@ def fit_spherical(
             write_state(checkpoint, identity, best, record)
 
     try:
-        if state is None or not record.finished:
-            rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit)
-            state = rounds.run(state or State(), record, keep)
-            _require_sources(state, training)
-            state = finish(state, _some(training, _FINISHED, seed), held, began + limit)
-            record.finished = True
-            keep(state)
+        # many small products: a second BLAS thread costs four times the time that it saves
+        with threadpool_limits(limits=1, user_api="blas"):
+            if state is None or not record.finished:
+                rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit)
+                state = rounds.run(state or State(), record, keep)
+                _require_sources(state, training)
+                state = finish(state, _some(training, _FINISHED, seed), held, began + limit)
+                record.finished = True
+                keep(state)
     finally:
         bar.close()
     return parameters_of(state, prepared, _training_json(state, record, seed, training, held)).to_bytes()
