@@ -47,7 +47,7 @@ foreach(library IN LISTS libraries)
   if(library MATCHES "\\.so" AND nm)  # and it shows nothing that another library could take for its own
     execute_process(COMMAND ${nm} -D --defined-only ${library} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
     string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
-    list(FILTER symbols EXCLUDE REGEX " (wavefix_|_ZN?K?7wavefix|_ZNK7wavefix|_ZT[ISV]N7wavefix)")
+    list(FILTER symbols EXCLUDE REGEX " (wavefix_|_ZN?K?7wavefix|_ZT[ISV]Z?NK?7wavefix)")
     if(symbols)
       message(FATAL_ERROR "${library} shows ${symbols}")
     endif()
