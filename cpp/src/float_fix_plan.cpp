@@ -144,7 +144,7 @@ std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, con
   const double block_rate = std::hypot(rate / static_cast<double>(blocks), by_delay);
   std::size_t stride = 1;
   if (points(spacing) > 64.0 && blocks > 1) {
-    stride = static_cast<std::size_t>(std::clamp(std::floor(rate / block_rate), 1.0, double(longest_stride)));
+    stride = static_cast<std::size_t>(std::min(double(longest_stride), std::max(1.0, std::floor(rate / block_rate))));
   }
   plan->map = std::make_unique<CoarseMap>(paths, spacing, stride, stride > 1 ? blocks : 1);
   return plan;
