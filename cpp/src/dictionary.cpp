@@ -44,7 +44,7 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
     entries->subspace = Subspace::of([stored](std::size_t index) { return stored->stored(index); }, entries->count,
                                      entries->channel_size(), execution);
   }
-  if (entries->subspace.rank() == 0 && kernels().row_products_bfloat != nullptr) entries->round_rows();
+  if (entries->subspace.rank() == 0 && kernels().pair_products != nullptr) entries->round_rows();
   return Dictionary(std::move(entries));
 }
 

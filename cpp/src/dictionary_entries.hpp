@@ -52,7 +52,7 @@ struct Dictionary::Entries {
   std::vector<float> rows;              // stored: [count, row_stride]
   std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
   Subspace subspace;                    // stored
-  std::vector<bfloat> coarse;           // stored, without a subspace: rows rounded, [count, row_stride]
+  std::vector<bfloat> coarse;           // stored, without a subspace: rows rounded, blocks for PairProducts
   std::vector<double> coarse_tails;     // stored: [count, padded to whole blocks], the norm of what rounding takes off
   std::unique_ptr<const ChannelModel> model;
   Grid grid;

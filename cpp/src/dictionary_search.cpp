@@ -168,8 +168,8 @@ std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> qu
       const std::size_t count_here = std::min(together, n - first), used = count_here * columns.per_query;
       float* const products = worker.products.data();
       if constexpr (rounded) {
-        kernels().row_products_bfloat({coarse.data() + begin * stride(), rows_here, stride(), columns.of(first), used,
-                                       columns.stride, stride(), products, block_rows});
+        kernels().pair_products({coarse.data() + 2 * size * begin, columns.of(first), used, columns.stride, 2 * size,
+                                 products, block_rows});
       } else {
         kernels().row_products(
             {block.rows, rows_here, stride(), columns.of(first), used, columns.stride, stride(), products, block_rows});
@@ -194,17 +194,23 @@ std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> qu
 }
 
 void Dictionary::Entries::round_rows() {
-  coarse.resize(rows.size());
+  const std::size_t depth = 2 * channel_size();
+  coarse.assign(blocks() * block_rows * depth, 0);
   coarse_tails.assign(blocks() * block_rows, 0.0);
-  for (std::size_t entry = 0; entry < count; ++entry) {
-    double lost = 0.0;
-    for (std::size_t i = entry * stride(); i < (entry + 1) * stride(); ++i) {
-      coarse[i] = to_bfloat(rows[i]);
-      const double off = static_cast<double>(rows[i]) - static_cast<double>(as_float(coarse[i]));
-      lost += off * off;
+  for (std::size_t begin = 0; begin < count; begin += block_rows) {
+    const std::size_t rows_here = std::min(block_rows, count - begin);
+    bfloat* const block = coarse.data() + begin * depth;
+    for (std::size_t level = 0; level < depth; ++level) {
+      for (std::size_t row = 0; row < rows_here; ++row) {
+        const float value = rows[(begin + row) * stride() + level];
+        bfloat& rounded = block[(level / 2 * block_rows + row) * 2 + level % 2];
+        rounded = to_bfloat(value);
+        const double off = static_cast<double>(value) - static_cast<double>(as_float(rounded));
+        coarse_tails[begin + row] += off * off;
+      }
     }
-    coarse_tails[entry] = std::sqrt(lost);
   }
+  for (double& tail : coarse_tails) tail = std::sqrt(tail);
 }
 
 /// Every entry that no bound can exclude stays on the shortlist of its query.

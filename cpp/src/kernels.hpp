@@ -60,8 +60,8 @@ struct Kernels {
   void (*sum_sources)(const SourceSum&);
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
-  void (*row_products)(const RowProducts<float>&);
-  void (*row_products_bfloat)(const RowProducts<bfloat>&);  ///< null where the processor has no instruction for it
+  void (*row_products)(const RowProducts&);
+  void (*pair_products)(const PairProducts&);  ///< null where the processor has no instruction for it
   /// A bit for each entry that may be wanted.
   unsigned long (*screen)(const Screen&);
 };

@@ -12,11 +12,10 @@ inline constexpr std::size_t product_depth = 1024;  ///< numbers of a row that a
 
 /// Inner products of rows with columns, both stored along the depth, which row_padding divides:
 /// products[column * product_stride + row]. A product is one fixed order of sums, whatever else is computed with it.
-template <class T>
 struct RowProducts {
-  const T* rows;
+  const float* rows;
   std::size_t n_rows, row_stride;
-  const T* columns;
+  const float* columns;
   std::size_t n_columns, column_stride;
   std::size_t depth;
   float* products;
@@ -25,6 +24,16 @@ struct RowProducts {
 
 /// The upper half of a float: 8 bits of precision.
 typedef unsigned short bfloat;
+
+/// The same of screened_rows rows, stored as [depth / 2][screened_rows][2].
+struct PairProducts {
+  const bfloat* block;
+  const bfloat* columns;
+  std::size_t n_columns, column_stride;
+  std::size_t depth;
+  float* products;
+  std::size_t product_stride;
+};
 
 /// One query against screened_rows entries whose approximate products with it are known, docs/equations.md (17).
 struct Screen {

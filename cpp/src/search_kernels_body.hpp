@@ -20,33 +20,25 @@ inline void fold_all(Floats* sums) {
 
 constexpr std::size_t prefetched_bytes = 8192;  // ahead: two rounds of 16 rows of 8x8 channels
 
-inline Floats load_part(const float* from) { return load(from); }
-inline Floats multiply_add(Floats sum, Floats a, Floats b) { return sum + a * b; }
-#if defined(WAVEFIX_BFLOAT)
-inline __m512bh load_part(const bfloat* from) { return (__m512bh)_mm512_loadu_si512(from); }
-inline Floats multiply_add(Floats sum, __m512bh a, __m512bh b) { return (Floats)_mm512_dpbf16_ps((__m512)sum, a, b); }
-#endif
-
 /// lane_width products over one stretch of the depth, lane = column * rows + row, with rows = lane_width / Columns.
-template <std::size_t Columns, class T>
-inline Floats multiply_stretch(const T* const* rows, const T* const* columns, std::size_t begin, std::size_t end) {
+template <std::size_t Columns>
+inline Floats multiply_stretch(const float* const* rows, const float* const* columns, std::size_t begin,
+                               std::size_t end) {
   constexpr std::size_t count = lane_width / Columns;
   Floats sums[lane_width];
 #pragma GCC unroll 16
   for (std::size_t i = 0; i < lane_width; ++i) sums[i] = Floats{};
-  for (std::size_t at = begin; at < end; at += lane_width * sizeof(float) / sizeof(T)) {
-    decltype(load_part(columns[0])) column[Columns];
+  for (std::size_t at = begin; at < end; at += lane_width) {
+    Floats column[Columns];
 #pragma GCC unroll 4
-    for (std::size_t c = 0; c < Columns; ++c) column[c] = load_part(columns[c] + at);
+    for (std::size_t c = 0; c < Columns; ++c) column[c] = load(columns[c] + at);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < count; ++r) {
-      const auto row = load_part(rows[r] + at);
+      const Floats row = load(rows[r] + at);
       // one query waits for memory only, and short rows side by side are no stream that the processor recognizes
       if (Columns == 1) __builtin_prefetch(reinterpret_cast<const char*>(rows[r] + at) + prefetched_bytes);
 #pragma GCC unroll 4
-      for (std::size_t c = 0; c < Columns; ++c) {
-        sums[c * count + r] = multiply_add(sums[c * count + r], row, column[c]);
-      }
+      for (std::size_t c = 0; c < Columns; ++c) sums[c * count + r] += row * column[c];
     }
   }
   fold_all<lane_width / 2>(sums);
@@ -54,18 +46,18 @@ inline Floats multiply_stretch(const T* const* rows, const T* const* columns, st
 }
 
 /// The columns from `column` on, over one stretch.
-template <std::size_t Columns, class T>
-void multiply_rows(const RowProducts<T>& task, std::size_t column, std::size_t begin, std::size_t end) {
+template <std::size_t Columns>
+void multiply_rows(const RowProducts& task, std::size_t column, std::size_t begin, std::size_t end) {
   constexpr std::size_t count = lane_width / Columns;
-  const T* columns[Columns];
+  const float* columns[Columns];
   for (std::size_t c = 0; c < Columns; ++c) columns[c] = task.columns + (column + c) * task.column_stride;
   for (std::size_t first = 0; first < task.n_rows; first += count) {
-    const T* rows[count];  // past the end, the last one again
+    const float* rows[count];  // past the end, the last one again
     for (std::size_t r = 0; r < count; ++r) {
       rows[r] = task.rows + (first + r < task.n_rows ? first + r : task.n_rows - 1) * task.row_stride;
     }
     float sums[lane_width];
-    store(sums, multiply_stretch<Columns, T>(rows, columns, begin, end));
+    store(sums, multiply_stretch<Columns>(rows, columns, begin, end));
     const std::size_t valid = task.n_rows - first < count ? task.n_rows - first : count;
     for (std::size_t c = 0; c < Columns; ++c) {
       float* to = task.products + (column + c) * task.product_stride + first;
@@ -74,8 +66,7 @@ void multiply_rows(const RowProducts<T>& task, std::size_t column, std::size_t b
   }
 }
 
-template <class T>
-void row_products(const RowProducts<T>& task) {
+void row_products(const RowProducts& task) {
   constexpr std::size_t wide = lane_width == 16 ? 4 : 2;
   for (std::size_t begin = 0; begin < task.depth; begin += product_depth) {
     const std::size_t end = task.depth - begin < product_depth ? task.depth : begin + product_depth;
@@ -85,6 +76,43 @@ void row_products(const RowProducts<T>& task) {
     if (column < task.n_columns) multiply_rows<1>(task, column, begin, end);
   }
 }
+
+#if defined(WAVEFIX_BFLOAT)
+/// All screened_rows rows times Columns columns, a pair of levels of the depth at a time.
+template <std::size_t Columns>
+void multiply_pairs(const PairProducts& task, std::size_t column) {
+  static_assert(screened_rows == 2 * lane_width, "a block is two vectors of rows");
+  const bfloat* lane = task.block;
+  const bfloat* const from = task.columns + column * task.column_stride;
+  __m512 low[Columns], high[Columns];
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < Columns; ++c) low[c] = high[c] = _mm512_setzero_ps();
+  for (std::size_t level = 0; level < task.depth; level += 2, lane += 2 * screened_rows) {
+    const auto first = (__m512bh)_mm512_loadu_si512(lane), second = (__m512bh)_mm512_loadu_si512(lane + screened_rows);
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c) {
+      int pair;
+      __builtin_memcpy(&pair, from + c * task.column_stride + level, sizeof(pair));
+      const auto both = (__m512bh)_mm512_set1_epi32(pair);
+      low[c] = _mm512_dpbf16_ps(low[c], first, both);
+      high[c] = _mm512_dpbf16_ps(high[c], second, both);
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < Columns; ++c) {
+    float* const to = task.products + (column + c) * task.product_stride;
+    _mm512_storeu_ps(to, low[c]), _mm512_storeu_ps(to + lane_width, high[c]);
+  }
+}
+
+void pair_products(const PairProducts& task) {
+  std::size_t column = 0;
+  for (; column + 8 <= task.n_columns; column += 8) multiply_pairs<8>(task, column);
+  if (column + 4 <= task.n_columns) multiply_pairs<4>(task, column), column += 4;
+  if (column + 2 <= task.n_columns) multiply_pairs<2>(task, column), column += 2;
+  if (column < task.n_columns) multiply_pairs<1>(task, column);
+}
+#endif
 
 typedef long long Longs __attribute__((vector_size(WAVEFIX_VECTOR_BYTES)));
 constexpr std::size_t wide_width = WAVEFIX_VECTOR_BYTES / sizeof(double);
