@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from reference import spherical as reference
 from wavefix import _core
 
 LIGHT = 299792458.0
@@ -129,3 +130,102 @@ def test_shapes_are_checked() -> None:
         _core.source_accumulate(
             *case.geometry(), case.amplitudes()[:, :, :2].copy(), np.zeros((7, 4, 11), np.complex64)
         )
+
+
+def gate_value(lines: Any, leaves: Any, x: NDArray[np.float64], s: NDArray[np.float64]) -> float:
+    """The tree's sum over its lit leaves, in float64, of one user and one antenna's source."""
+    total = 0.0
+    for leaf in leaves:
+        lit = 1.0
+        for line in leaf:
+            moment, along = lines[abs(line) - 1][:3], lines[abs(line) - 1][3:]
+            v = (x - s) @ moment - np.cross(x, s) @ along
+            lit *= reference.sigmoid(v if line > 0 else -v)
+        total += lit
+    return total
+
+
+def test_terms_are_gate_times_monomials_over_distance() -> None:
+    case, rng = Case(), np.random.default_rng(6)
+    variables, coefficients = rng.normal(size=(3, 2, 4)), rng.normal(size=(3, 6)) + 1j * rng.normal(size=(3, 6))
+    lines = 0.2 * rng.normal(size=(4, 6))
+    line_cell, cell_source = np.array([0, 0, 1, 2], np.int32), np.array([0, 0, 2], np.int32)
+    arrays = (variables, coefficients, lines, line_cell, cell_source)
+    basis, amplitudes = _core.source_terms(*case.geometry(), *arrays)
+    tensors = {"gate_lines": lines, "gate_line_cell": line_cell, "gate_cell_source": cell_source}
+    tensors["region.origin"] = np.zeros(3)
+    for row, j, source in np.ndindex(7, 4, 3):
+        x, s = case.positions[row], case.sources[source] + case.rotations[source] @ case.offsets[j]
+        d = np.linalg.norm(x - s)
+        v1, v2 = variables[source] @ np.append((x - s) / d, 1)
+        monomials = np.array([1, v1, v2, v1 * v1, v1 * v2, v2 * v2])
+        wanted = reference.gate(tensors, source, x, s) * monomials / d
+        np.testing.assert_allclose(basis[row, j, source], wanted, rtol=1e-6)
+        assert abs(amplitudes[row, j, source] - wanted @ coefficients[source]) < 1e-6 * np.linalg.norm(wanted)
+    empty, same = _core.source_terms(*case.geometry(), *arrays, basis=False, threads=2)
+    assert empty.shape == (7, 4, 3, 0)
+    np.testing.assert_array_equal(same, amplitudes)
+
+
+def gate_case(lines: Any, leaves: Any, count: int = 900) -> tuple[Any, ...]:
+    """A source and an array near a flat zone, and what a tree says at each location and antenna."""
+    rng = np.random.default_rng(8)
+    positions = np.column_stack([rng.uniform(-2, 2, (count, 2)), np.zeros(count)])
+    offsets = np.array([[0.0, 0.05 * j, 0.0] for j in range(4)])
+    source = np.array([20.0, 9.0, 4.0])
+    wanted = np.array([[gate_value(lines, leaves, x, source + offset) for offset in offsets] for x in positions])
+    return (positions, offsets, np.array([3.5e9]), source, np.eye(3)), wanted
+
+
+def edge(point: Any, along: Any, scale: float) -> NDArray[np.float64]:
+    return scale * np.concatenate([np.cross(point, along), along])
+
+
+EDGES = np.array([edge([2.0, 0.9, 0.4], [0, 0, 1.0], 6.0), edge([3.0, 1.0, 0.6], [0, 1.0, 0], 6.0)])
+TREES = [(EDGES[:1], [[1]]), (EDGES, [[1, 2]]), (EDGES, [[-1], [1, -2]])]
+
+
+@pytest.mark.parametrize(("lines", "leaves"), TREES)
+def test_a_soft_gate_is_found_exactly(lines: Any, leaves: Any) -> None:
+    """Least squares with right slopes ends at a cost of 0; wrong ones stall far above."""
+    scene, wanted = gate_case(lines, leaves)
+    assert 0.1 < wanted.mean() < 0.9
+    rng = np.random.default_rng(9)
+    weight = rng.uniform(0.5, 1.5, wanted.shape).astype(np.float32)
+    nothing = float(np.sum(weight * (wanted - 1) ** 2))
+    found, leaves_found = _core.source_grow_gate(*scene, [], [[]], wanted.astype(np.float32), weight, 1e-3 * nothing, 4)
+    positions, offsets, _, source, _ = scene
+    got = np.array(
+        [[gate_value(np.array(found), leaves_found, x, source + offset) for offset in offsets] for x in positions]
+    )
+    assert float(np.sum(weight * (wanted - got) ** 2)) < 2e-3 * nothing
+    again = _core.source_grow_gate(*scene, [], [[]], wanted.astype(np.float32), weight, 1e-3 * nothing, 4, threads=2)
+    assert again == (found, leaves_found)
+
+
+def test_a_hard_edge_is_found_between_the_samples_on_its_sides() -> None:
+    """Samples of both kinds are parted without exception, as a straight edge parts them."""
+    scene, soft = gate_case(EDGES[:1], [[1]])
+    wanted = (soft > 0.5).astype(np.float32)
+    found, leaves = _core.source_grow_gate(*scene, [], [[]], wanted, np.ones_like(wanted), 1.0, 3)
+    positions, offsets, _, source, _ = scene
+    got = np.array([[gate_value(np.array(found), leaves, x, source + offset) for offset in offsets] for x in positions])
+    assert len(found) == 1
+    assert np.all((got > 0.5) == (wanted > 0.5))
+    assert np.mean(np.abs(got - wanted)) < 2e-3
+
+
+def test_a_gate_where_nothing_is_hidden_or_nothing_is_left_stays_as_it_was() -> None:
+    scene, soft = gate_case(EDGES[:1], [[1]])
+    lit = np.ones(soft.shape, np.float32)
+    assert _core.source_grow_gate(*scene, [], [[]], lit, lit, 1e-3, 4) == ([], [[]])
+    noise = lit + np.random.default_rng(1).normal(0, 0.1, soft.shape).astype(np.float32)
+    assert _core.source_grow_gate(*scene, [], [[]], noise, lit, 5.0, 4) == ([], [[]])
+
+
+@pytest.mark.parametrize("leaves", [[[1]], [[0]], [[-2]]])
+def test_leaves_that_name_no_line_are_refused(leaves: list[list[int]]) -> None:
+    scene, soft = gate_case(EDGES[:1], [[1]], 20)
+    weight = np.ones(soft.shape, np.float32)
+    with pytest.raises(_core.ShapeError, match="leaves"):
+        _core.source_grow_gate(*scene, [], leaves, weight, weight, 1.0, 3)

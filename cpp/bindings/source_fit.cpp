@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wavefix/source_fit.hpp"
 
+#include <pybind11/stl.h>
+
 #include "arrays.hpp"
 #include "stages.hpp"
 
@@ -90,6 +92,55 @@ py::tuple normal_equations(const py::object& positions, const py::object& offset
   return py::make_tuple(matrix, gradient);
 }
 
+py::tuple terms(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+                const py::object& source_positions, const py::object& source_rotations, const py::object& variables,
+                const py::object& coefficients, const py::object& gate_lines, const py::object& gate_line_cell,
+                const py::object& gate_cell_source, bool basis, int threads) {
+  const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
+  const std::size_t n = arrays.channel_shape()[0], antennas = arrays.channel_shape()[1];
+  const std::size_t count = arrays.sources.positions.shape[0];
+  SourceGains gains;
+  gains.variables = view_of<const double, 3>(variables, "variables", {count, 2, 4});
+  gains.coefficients = view_of<const cdouble, 2>(coefficients, "coefficients", {count, any_extent});
+  gains.gate_lines = view_of<const double, 2>(gate_lines, "gate_lines", {any_extent, 6});
+  gains.gate_line_cell = view_of<const std::int32_t, 1>(gate_line_cell, "gate_line_cell", {gains.gate_lines.shape[0]});
+  gains.gate_cell_source = view_of<const std::int32_t, 1>(gate_cell_source, "gate_cell_source", {any_extent});
+  const std::size_t terms = basis ? gains.coefficients.shape[1] : 0;
+  auto [basis_out, basis_view] = output_array<float, 4>(py::none(), "basis", {n, antennas, count, terms});
+  auto [out, out_view] = output_array<cfloat, 3>(py::none(), "amplitudes", {n, antennas, count});
+  if (!basis) basis_view.data = nullptr;
+  const Execution execution = execution_of(threads);
+  {
+    const py::gil_scoped_release release;
+    source_terms(arrays.measurement, arrays.sources, gains, basis_view, out_view, execution);
+  }
+  return py::make_tuple(basis_out, out);
+}
+
+py::tuple grow_gate(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+                    const py::object& source_position, const py::object& source_rotation,
+                    std::vector<std::array<double, 6>> lines, std::vector<std::vector<int>> leaves,
+                    const py::object& wanted, const py::object& weight, double least_gain, std::size_t most_lines,
+                    int threads) {
+  Measurement measurement;
+  measurement.positions = view_of<const double, 2>(positions, "positions", {any_extent, 3});
+  measurement.offsets = view_of<const double, 2>(offsets, "offsets", {any_extent, 3});
+  measurement.frequencies = view_of<const double, 1>(frequencies, "frequencies", {any_extent});
+  const auto position = view_of<const double, 1>(source_position, "source_position", {3});
+  const auto rotation = view_of<const double, 2>(source_rotation, "source_rotation", {3, 3});
+  const std::array<std::size_t, 2> shape{measurement.positions.shape[0], measurement.offsets.shape[0]};
+  const auto wanted_view = view_of<const float, 2>(wanted, "wanted", shape);
+  const auto weight_view = view_of<const float, 2>(weight, "weight", shape);
+  const Execution execution = execution_of(threads);
+  SourceGate gate{std::move(lines), std::move(leaves)};
+  {
+    const py::gil_scoped_release release;
+    gate = source_grow_gate(measurement, position, rotation, gate, wanted_view, weight_view, {least_gain, most_lines},
+                            execution);
+  }
+  return py::make_tuple(gate.lines, gate.leaves);
+}
+
 }  // namespace
 
 void bind_source_fit(py::module_& m) {
@@ -100,6 +151,13 @@ void bind_source_fit(py::module_& m) {
         py::arg("source_positions"), py::arg("source_rotations"), py::arg("channels"), py::arg("threads") = 0);
   m.def("source_scores", &scores, py::arg("positions"), py::arg("values"), py::arg("candidates"), py::arg("frequency"),
         py::arg("threads") = 0);
+  m.def("source_terms", &terms, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("variables"), py::arg("coefficients"),
+        py::arg("gate_lines"), py::arg("gate_line_cell"), py::arg("gate_cell_source"), py::arg("basis") = true,
+        py::arg("threads") = 0);
+  m.def("source_grow_gate", &grow_gate, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_position"), py::arg("source_rotation"), py::arg("lines"), py::arg("leaves"), py::arg("wanted"),
+        py::arg("weight"), py::arg("least_gain"), py::arg("most_lines"), py::arg("threads") = 0);
   m.def("source_normal_equations", &normal_equations, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
         py::arg("source_positions"), py::arg("source_rotations"), py::arg("basis"), py::arg("amplitudes"),
         py::arg("residual"), py::arg("middle"), py::arg("reference_frequency"), py::arg("threads") = 0);

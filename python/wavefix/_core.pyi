@@ -199,6 +199,34 @@ def source_scores(
     frequency: float,
     threads: int = 0,
 ) -> NDArray[np.float64]: ...
+def source_terms(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_positions: NDArray[np.float64],
+    source_rotations: NDArray[np.float64],
+    variables: NDArray[np.float64],
+    coefficients: NDArray[np.complex128],
+    gate_lines: NDArray[np.float64],
+    gate_line_cell: NDArray[np.int32],
+    gate_cell_source: NDArray[np.int32],
+    basis: bool = True,
+    threads: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.complex64]]: ...
+def source_grow_gate(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_position: NDArray[np.float64],
+    source_rotation: NDArray[np.float64],
+    lines: list[list[float]],
+    leaves: list[list[int]],
+    wanted: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    least_gain: float,
+    most_lines: int,
+    threads: int = 0,
+) -> tuple[list[list[float]], list[list[int]]]: ...
 def source_normal_equations(
     positions: NDArray[np.float64],
     offsets: NDArray[np.float64],

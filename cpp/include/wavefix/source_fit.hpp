@@ -2,6 +2,10 @@
 // The heavy sums of fitting virtual sources to channels, docs/equations.md (1), (3) and (18).
 #pragma once
 
+#include <array>
+#include <cstdint>
+#include <vector>
+
 #include "wavefix/parallel.hpp"
 
 namespace wavefix {
@@ -18,6 +22,39 @@ struct SourceGeometry {
   View<const double, 2> positions;  ///< [L, 3] m
   View<const double, 3> rotations;  ///< [L, 3, 3]
 };
+
+/// Gains and gates (3) of sources, beside their geometry; laid out as in a model file.
+struct SourceGains {
+  View<const double, 3> variables;               ///< [L, 2, 4]
+  View<const cdouble, 2> coefficients;           ///< [L, M], m
+  View<const double, 2> gate_lines;              ///< [E, 6], scaled to logits
+  View<const std::int32_t, 1> gate_line_cell;    ///< [E]
+  View<const std::int32_t, 1> gate_cell_source;  ///< [C]; a source without cells is visible everywhere
+};
+
+/// A tree of half-spaces: its lines, and of each lit leaf the lines on the way to it, counted from 1, negative where it
+/// lies below. One leaf without lines: visible everywhere.
+struct SourceGate {
+  std::vector<std::array<double, 6>> lines;
+  std::vector<std::vector<int>> leaves;
+};
+
+struct GateOptions {
+  double least_gain = 0.0;     ///< What an edge must explain, in the units of the cost.
+  std::size_t most_lines = 8;  ///< Of one source.
+};
+
+/// basis[n, A, L, M]: gate times monomial over distance; amplitudes[n, A, L]: its sum with the coefficients. Either may
+/// be null.
+WAVEFIX_API void source_terms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains,
+                              View<float, 4> basis, View<cfloat, 3> amplitudes, const Execution& execution = {});
+
+/// The gate that comes nearest to `wanted` [n, A] in the sense of least squares with `weight` [n, A], grown from
+/// `start` or anew, docs/equations.md (19).
+WAVEFIX_API SourceGate source_grow_gate(const Measurement& measurement, View<const double, 1> position,
+                                        View<const double, 2> rotation, const SourceGate& start,
+                                        View<const float, 2> wanted, View<const float, 2> weight,
+                                        const GateOptions& options, const Execution& execution = {});
 
 /// channels[n, j, k] += sum_l amplitudes[n, j, l] e^(-j 2 pi f_k d_lj / c), in place.
 WAVEFIX_API void source_accumulate(const Measurement& measurement, const SourceGeometry& sources,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.region import row_space
-from wavefix.training.spherical.state import Floats, Measured, Source, energy, stacked
+from wavefix.training.spherical.state import Floats, Measured, Source, energy, stacked, terms
 from wavefix.training.spherical.system import refine
 
 _MOST_BEAMS = 2048
@@ -118,7 +118,7 @@ def plain_source(position: Floats, rotation: Floats) -> Source:
 
 def explained(source: Source, measured: Measured) -> tuple[Source, float]:
     """The source with its best constant gain, and the part of the energy that it explains."""
-    basis = source.basis(measured)[..., 0]
+    basis = terms([source], measured)[0][:, :, 0, 0]
     projected = _core.source_project(
         *measured.geometry, source.position[None], source.rotation[None], measured.channels
     )[0]

@@ -36,7 +36,7 @@ def write_state(path: Path_, identity: str, state: State, record: Any) -> None:
         tensors["unmergeable"] = np.array(state.unmergeable)
     metadata = {
         "format": _FORMAT,
-        "format_version": "1",
+        "format_version": "2",
         "identity": identity,
         "record": json.dumps(vars(record)),
         "sources": json.dumps(shapes),
@@ -61,7 +61,7 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a readable checkpoint ({error})") from error
-    if metadata.get("format") != _FORMAT or metadata.get("format_version") != "1":
+    if metadata.get("format") != _FORMAT or metadata.get("format_version") != "2":
         raise DataError(f"{path}: not a checkpoint of this version of wavefix")
     if metadata.get("identity") != identity:
         raise DataError(f"{path}: a checkpoint of other data or options; remove it, or give another name")
@@ -74,11 +74,11 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
         raise DataError(f"{path}: not a readable checkpoint (its record: {error})") from error
 
 
-def _source(tensors: dict[str, Any], number: int, degree: int, leaves: list[list[list[int]]]) -> Source:
+def _source(tensors: dict[str, Any], number: int, degree: int, leaves: list[list[int]]) -> Source:
     real, imaginary = tensors[f"{number}/coefficients"]
     gate = Gate()
     if f"{number}/lines" in tensors:
-        gate = Gate(tensors[f"{number}/lines"], tuple(tuple((a, b) for a, b in leaf) for leaf in leaves))
+        gate = Gate(tensors[f"{number}/lines"], tuple(tuple(leaf) for leaf in leaves))
     return Source(
         tensors[f"{number}/position"],
         tensors[f"{number}/rotation"],

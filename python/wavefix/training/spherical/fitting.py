@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from wavefix._core import DataError, __version__
@@ -20,9 +19,9 @@ from wavefix.spherical import SphericalParameters
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
-from wavefix.training.spherical.rounds import State, finish, nmse, one_round
+from wavefix.training.spherical.rounds import Stages, State, finish, nmse, one_round
 from wavefix.training.spherical.search import Field
-from wavefix.training.spherical.state import Measured, Source
+from wavefix.training.spherical.state import Measured, gate_arrays
 
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
@@ -39,6 +38,7 @@ class Record:
 
     validation: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
     finished: bool = False
 
 
@@ -51,7 +51,7 @@ def fit_spherical(
     checkpoint: Path_ | None = None,
     validation_fraction: float = 0.1,
     progress: bool | None = None,
-    max_sources: int = 64,
+    max_sources: int = 96,
     max_rounds: int = 24,
 ) -> bytes:
     """The model file; see ``wavefix.fit``."""
@@ -65,11 +65,12 @@ def fit_spherical(
     identity = f"spherical {max_sources} {max_rounds} {prepared.identity}"
     state, record = (None, Record()) if checkpoint is None else read_state(checkpoint, identity, Record)
     began = time.monotonic() - record.seconds
+    stages = Stages(record.stages)
     bar = Progress(progress, max_rounds + 1, "fit")
     bar.update(len(record.validation), "")
 
     def keep(best: State) -> None:
-        record.seconds = time.monotonic() - began
+        record.seconds, record.stages = time.monotonic() - began, {name: round(t, 2) for name, t in stages.items()}
         bar.update(1, f"{len(best.sources)} sources, validation {decibels(best.nmse):.2f} dB")
         if checkpoint is not None:
             write_state(checkpoint, identity, best, record)
@@ -78,10 +79,11 @@ def fit_spherical(
         # many small products: a second BLAS thread costs four times the time that it saves
         with threadpool_limits(limits=1, user_api="blas"):
             if state is None or not record.finished:
-                rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit)
+                rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit, stages)
                 state = rounds.run(state or State(), record, keep)
                 _require_sources(state, training)
-                state = finish(state, _some(training, _FINISHED, seed), held, began + limit)
+                rng = np.random.default_rng([seed, _FINISHED])
+                state = finish(state, _some(training, _FINISHED, seed), held, began + limit, rng, stages)
                 record.finished = True
                 keep(state)
     finally:
@@ -111,6 +113,7 @@ class _Rounds:
     max_sources: int
     max_rounds: int
     deadline: float
+    stages: Stages
 
     def run(self, state: State, record: Record, keep: Any) -> State:
         """The best state after enough rounds; each has its own random numbers, so that a resumed run is the same."""
@@ -120,7 +123,7 @@ class _Rounds:
                 break
             number = len(record.validation)
             rng = np.random.default_rng([self.seed, number])
-            trial = one_round(state, searched, number, self.max_sources, rng)
+            trial = one_round(state, searched, number, self.max_sources, rng, self.stages)
             trial.nmse = nmse(trial.sources, self.held) if trial.sources else 1.0
             if trial.nmse < 1.02 * state.nmse or not state.sources:
                 state = trial
@@ -185,28 +188,13 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
     )
 
 
-def gate_arrays(sources: Sequence[Source]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
-    """Lines ``[E, 6]``, the cell of each, the source of each cell."""
-    lines: list[NDArray[np.float64]] = []
-    line_cell: list[int] = []
-    cell_source: list[int] = []
-    for number, source in enumerate(sources):
-        if source.gate.trivial:
-            continue
-        for leaf in source.gate.leaves:
-            for line, sign in leaf:
-                lines.append(sign * source.gate.lines[line])
-                line_cell.append(len(cell_source))
-            cell_source.append(number)
-    return np.array(lines).reshape(-1, 6), np.array(line_cell, np.int32), np.array(cell_source, np.int32)
-
-
 def _training_json(state: State, record: Record, seed: int, training: Measured, held: Measured) -> str:
     return json.dumps(
         {
             "validation_nmse_db": round(decibels(state.nmse), 4),
             "validation": [round(value, 8) for value in record.validation],
             "seconds": round(record.seconds, 1),
+            "stages": record.stages,
             "seed": seed,
             "sources": len(state.sources),
             "lines": sum(len(source.gate.lines) for source in state.sources),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,10 +18,23 @@ from wavefix.training.spherical.system import refine, removal_costs
 _SAMPLE = 300  # locations of a joint step
 _MERGE = 2.0  # radians
 _MERGES = 3  # tried in a round
-_AT_ONCE = 4  # sources added in one round
+_AT_ONCE = 8  # sources added in one round
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
-_FINISH_ANTENNAS = 10
-_WORTHWHILE = 0.99
+_FAINT = 0.003  # of what is left, that a source must explain to stay
+_FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
+_FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
+
+
+class Stages(dict[str, float]):
+    """Seconds by stage."""
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self[name] = self.get(name, 0.0) + time.monotonic() - began
 
 
 @dataclass
@@ -51,18 +66,19 @@ def joint(sources: list[Source], measured: Measured, degree: int, iterations: in
     return refine(with_degree(sources, degree, measured), measured, iterations, 1e-3)[0]
 
 
-def regate(sources: list[Source], measured: Measured, share: float, most_lines: int) -> list[Source]:
-    """One pass over the gates, the strongest source first; each sees what all others leave."""
+def regate(sources: list[Source], measured: Measured, share: float, most_lines: int, first: int = 0) -> list[Source]:
+    """One pass over the gates from source ``first`` on, the strongest first; each sees what all others leave."""
     left = residual(sources, measured)
     out = list(sources)
     strength = [-float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
     tones = len(measured.frequencies)
     cost = energy(left.channels)
     for i in np.argsort(strength):
+        if i < first:
+            continue
         source = out[i]
         present = source.amplitudes(measured)
-        target = gates.target_of(source, measured, project(source, left) + tones * present)
-        gate = gates.grow(source, measured, target, share * cost, most_lines)
+        gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines)
         trial = replace(source, gate=gate)
         before = left.channels.copy()
         add([source], left, 1.0)
@@ -72,7 +88,7 @@ def regate(sources: list[Source], measured: Measured, share: float, most_lines: 
             out[i], cost = trial, after
         else:
             left.channels[...] = before
-    return out
+    return [source for source in out if not source.gate.dark] or out
 
 
 def prune(sources: list[Source], measured: Measured, share: float) -> list[Source]:
@@ -105,7 +121,7 @@ def merge(state: State, measured: Measured, degree: int, rng: np.random.Generato
         strength = [float(np.sum(np.abs(state.sources[m].amplitudes(measured)) ** 2)) for m in (i, j)]
         one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
         others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
-        trial = regate([*others, one], measured, 1e-2, 4)
+        trial = regate([*others, one], measured, 1e-2, 4, len(others))
         trial = joint(trial, sample(measured, _SAMPLE, rng), degree, 3)
         before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
         if after < 1.02 * before:
@@ -125,41 +141,50 @@ def _resisted(state: State, a: Source, b: Source) -> bool:
     )
 
 
-def one_round(state: State, searched: Field, number: int, max_sources: int, rng: np.random.Generator) -> State:
+def one_round(
+    state: State, searched: Field, number: int, max_sources: int, rng: np.random.Generator, stages: Stages
+) -> State:
     """A state with more sources, or better ones."""
     degree = 0 if number < 2 else 1
     thin = searched.thin
-    left = residual(state.sources, searched.full)
-    left_thin = left.part(slice(None), searched.few)
-    scales = _SCALES[0] if number == 0 else _SCALES[1 + number % 2]
-    most = min(_AT_ONCE, max_sources - len(state.sources))
-    fresh = new_sources(searched, left, left_thin, scales, most, rng)
+    with stages("search"):
+        left = residual(state.sources, searched.full)
+        left_thin = left.part(slice(None), searched.few)
+        scales = _SCALES[0] if number == 0 else _SCALES[1 + number % 2]
+        most = min(_AT_ONCE, max_sources - len(state.sources))
+        fresh = new_sources(searched, left, left_thin, scales, most, rng)
     trial = State([*state.sources, *fresh], state.nmse, list(state.unmergeable))
     if not trial.sources:
         return trial
-    trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
-    trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
-    trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
-    trial.sources = prune(trial.sources, sample(thin, _SAMPLE, rng), 0.01)
-    merge(trial, thin, degree, rng)
+    with stages("refine"):
+        trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+    with stages("gates"):
+        trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
+    with stages("refine"):
+        trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+    with stages("prune"):
+        trial.sources = prune(trial.sources, sample(thin, _SAMPLE, rng), _FAINT)
+    with stages("merge"):
+        merge(trial, thin, degree, rng)
     return trial
 
 
-def finish(state: State, measured: Measured, held: Measured, deadline: float) -> State:
-    """The same sources, refined on all locations with gains of higher degree and finer gates while that pays."""
+def finish(
+    state: State, measured: Measured, held: Measured, deadline: float, rng: np.random.Generator, stages: Stages
+) -> State:
+    """The same sources with finer gates, at all antennas, and gains of higher degree while that pays."""
     thin = measured.part(slice(None), spread_antennas(measured.offsets, _FINISH_ANTENNAS))
+    antennas = spread_antennas(measured.offsets, min(len(measured.offsets), _FINISH_GATE_ANTENNAS))
+    wide = sample(measured.part(slice(None), antennas), _FINISH_SAMPLES // len(antennas), rng)
     best = state
-    for degree in (1, 2, 3):
-        for _ in range(2):
-            if time.monotonic() > deadline:
-                return best
-            sources = joint(best.sources, thin, degree, 6)
-            sources = regate(sources, thin, 5e-4, 8)
-            sources = joint(sources, thin, degree, 6)
-            trial = State(sources, nmse(sources, held))
-            if trial.nmse > _WORTHWHILE * best.nmse:
-                if trial.nmse < best.nmse:
-                    best = trial
-                break
+    for degree in (1, 1, 2, 3):
+        if time.monotonic() > deadline:
+            break
+        with stages("finish: gates"):
+            sources = regate(best.sources, wide, 5e-4, 8)
+        with stages("finish: refine"):
+            sources = joint(sources, sample(thin, _FINISH_LOCATIONS, rng), degree, 8)
+        trial = State(sources, nmse(sources, held))
+        if trial.nmse < best.nmse:
             best = trial
     return best

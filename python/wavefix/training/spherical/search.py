@@ -17,7 +17,8 @@ from wavefix.training.spherical.system import refine
 _NEIGHBORS = 12
 _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
-_GROWN = 8  # candidates that are grown
+_GROWN = 12  # candidates that are grown
+_LEAST_GAIN = 5e-4  # of what is left, that a new source must explain
 _SAME = 2.0  # radians of phase difference below which two sources are one
 _ALIKE = 6.0  # and below which they are not added in one round
 
@@ -148,8 +149,7 @@ def polish(
     source = source.with_degree(degree, part)
     source = refine([source], part, 6)[0][0]
     for lines in (2, 4):
-        target = gates.target_of(source, left, project(source, left))
-        gate = gates.grow(source, left, target, 2e-3 * energy(left.channels), lines)
+        gate = gates.grow(source, left, project(source, left), 2e-3 * energy(left.channels), lines)
         source = replace(source, gate=gate)
         lit = np.flatnonzero(source.gate_values(left).max(axis=1) > 0.3)
         if len(lit) < 8:
@@ -185,5 +185,5 @@ def new_sources(
         add([one], after, -1.0)
         polished.append((before - energy(after.channels), one))
     polished.sort(key=lambda one: -one[0])
-    chosen = [source for gain, source in polished if gain > 1e-3 * before]
+    chosen = [source for gain, source in polished if gain > _LEAST_GAIN * before]
     return distinct(chosen, left_thin, _ALIKE)[:most]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -64,31 +64,19 @@ def exponents(degree: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """A tree of half-spaces: ``lines [T, 6]`` and the lit leaves, each a tuple of (line, sign). No leaf: always lit."""
+    """A tree of half-spaces: ``lines [T, 6]``, and of each lit leaf the lines on the way to it, counted from 1,
+    negative where it lies below. One leaf without lines: visible everywhere."""
 
     lines: Floats = field(default_factory=lambda: np.zeros((0, 6)))
-    leaves: tuple[tuple[tuple[int, int], ...], ...] = ((),)
+    leaves: tuple[tuple[int, ...], ...] = ((),)
 
     @property
     def trivial(self) -> bool:
         return self.leaves == ((),)
 
-    def leaf_values(self, features: Floats) -> list[Floats]:
-        """Of each lit leaf: the product of its sigmoids, ``features [..., 6]``."""
-        logits = features @ self.lines.T
-        half = np.tanh(np.clip(0.5 * logits, -20, 20))
-        out = []
-        for leaf in self.leaves:
-            value = np.ones(features.shape[:-1])
-            for line, sign in leaf:
-                value *= 0.5 + 0.5 * sign * half[..., line]
-            out.append(value)
-        return out
-
-    def values(self, features: Floats) -> Floats:
-        if self.trivial:
-            return np.ones(features.shape[:-1])
-        return np.asarray(np.sum(self.leaf_values(features), axis=0))
+    @property
+    def dark(self) -> bool:
+        return not self.leaves
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +99,6 @@ class Source:
         distance = np.sqrt(np.einsum("njc,njc->nj", difference, difference))
         return distance, difference / distance[..., None]
 
-    def features(self, measured: Measured) -> Floats:
-        """``[n, A, 6]``: what the logit of a line is linear in."""
-        at = self.arms(measured.offsets)
-        difference = measured.positions[:, None] - at
-        return np.concatenate([difference, -np.cross(measured.positions[:, None], at)], axis=-1)
-
     def monomials(self, direction: Floats) -> Floats:
         """``[..., M]``."""
         v = direction @ self.variables[:, :3].T + self.variables[:, 3]
@@ -126,20 +108,16 @@ class Source:
         return np.stack([powers[a][..., 0] * powers[b][..., 1] for a, b in exponents(self.degree)], axis=-1)
 
     def gate_values(self, measured: Measured) -> Floats:
-        if self.gate.trivial:
-            return np.ones((len(measured.positions), len(measured.offsets)))
-        return self.gate.values(self.features(measured))
+        """``[n, A]``."""
+        if self.gate.trivial or self.gate.dark:
+            return np.full((len(measured.positions), len(measured.offsets)), float(self.gate.trivial))
+        plain = replace(self, variables=np.zeros((2, 4)), coefficients=np.ones(1, complex), degree=0)
+        return np.asarray(terms([plain], measured)[0][:, :, 0, 0] * self.rays(measured)[0])
 
-    def basis(self, measured: Measured, gated: bool = True) -> Floats:
-        """``[n, A, M]``: gate times monomial over distance."""
-        distance, direction = self.rays(measured)
-        weight = self.gate_values(measured) / distance if gated else 1 / distance
-        return self.monomials(direction) * weight[..., None]
-
-    def amplitudes(self, measured: Measured, gated: bool = True) -> NDArray[np.complex128]:
+    def amplitudes(self, measured: Measured, gated: bool = True) -> Channels:
         """``[n, A]``: gate times gain over distance."""
-        out: NDArray[np.complex128] = self.basis(measured, gated) @ self.coefficients
-        return out
+        one = self if gated else replace(self, gate=Gate())
+        return np.ascontiguousarray(terms([one], measured, basis=False)[1][:, :, 0])
 
     def with_degree(self, degree: int, measured: Measured) -> Source:
         """The same gain in ``measured``'s directions, written with fresh variables."""
@@ -169,10 +147,33 @@ def stacked(sources: Sequence[Source]) -> tuple[Floats, Floats]:
     )
 
 
-def amplitudes(sources: Iterable[Source], measured: Measured) -> Channels:
-    """``[n, A, L]``."""
-    out = np.stack([source.amplitudes(measured) for source in sources], axis=-1)
-    return np.ascontiguousarray(out, dtype=np.complex64)
+def gate_arrays(sources: Sequence[Source]) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+    """As in a model file: lines ``[E, 6]``, the cell of each, the source of each cell."""
+    lines: list[Floats] = []
+    line_cell: list[int] = []
+    cell_source: list[int] = []
+    for number, source in enumerate(sources):
+        if source.gate.trivial:
+            continue
+        for leaf in source.gate.leaves:
+            for line in leaf:
+                lines.append(np.sign(line) * source.gate.lines[abs(line) - 1])
+                line_cell.append(len(cell_source))
+            cell_source.append(number)
+    return np.array(lines).reshape(-1, 6), np.array(line_cell, np.int32), np.array(cell_source, np.int32)
+
+
+def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> tuple[NDArray[np.float32], Channels]:
+    """Gate times monomial over distance, ``[n, A, L, M]``, and amplitudes, ``[n, A, L]``."""
+    coefficients = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), complex)
+    for own, source in zip(coefficients, sources, strict=True):
+        if not source.gate.dark:  # which the arrays cannot tell from one that is visible everywhere
+            own[: len(source.coefficients)] = source.coefficients
+    variables = np.array([source.variables for source in sources])
+    out: tuple[NDArray[np.float32], Channels] = _core.source_terms(
+        *measured.geometry, *stacked(sources), variables, coefficients, *gate_arrays(sources), basis=basis
+    )
+    return out
 
 
 def add(sources: Sequence[Source], measured: Measured, factor: float = 1.0, rows: int = 512) -> None:
@@ -185,7 +186,7 @@ def add(sources: Sequence[Source], measured: Measured, factor: float = 1.0, rows
             positions=measured.positions[first : first + rows],
             channels=measured.channels[first : first + rows],
         )
-        values = amplitudes(sources, part) * np.complex64(factor)
+        values = terms(sources, part, basis=False)[1] * np.complex64(factor)
         _core.source_accumulate(*part.geometry, *stacked(sources), values, part.channels)
 
 

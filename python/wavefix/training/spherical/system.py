@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
-from wavefix.training.spherical.state import Floats, Measured, Source, energy, residual, stacked
+from wavefix.training.spherical.state import Floats, Measured, Source, energy, residual, stacked, terms
 
 _MOTIONS = 6
 _RETRIES = 6
@@ -20,13 +20,12 @@ _TRUST = 0.3  # of the energy left, spread over the sources, that a step's nonli
 
 def normal_equations(sources: Sequence[Source], measured: Measured, left: Measured) -> tuple[Floats, Floats]:
     """Matrix and gradient; all sources have the same degree."""
-    basis = np.stack([source.basis(measured) for source in sources], axis=2)
-    values = np.einsum("njlm,lm->njl", basis, np.array([source.coefficients for source in sources]), optimize=True)
+    basis, values = terms(sources, measured)
     matrix, gradient = _core.source_normal_equations(
         *measured.geometry,
         *stacked(sources),
-        np.ascontiguousarray(basis, np.float32),
-        np.ascontiguousarray(values, np.complex64),
+        basis,
+        values,
         left.channels,
         measured.middle,
         measured.reference,
@@ -49,11 +48,11 @@ def rotation_matrix(vector: Floats) -> Floats:
 
 def moved(source: Source, step: Floats, measured: Measured) -> Source:
     """The source after a step of its unknowns. The coefficients turn by the phase that the range step adds."""
-    terms = len(source.coefficients)
-    position = source.position + step[2 * terms : 2 * terms + 3]
-    rotation = rotation_matrix(step[2 * terms + 3 :]) @ source.rotation
+    count = len(source.coefficients)
+    position = source.position + step[2 * count : 2 * count + 3]
+    rotation = rotation_matrix(step[2 * count + 3 :]) @ source.rotation
     change = np.linalg.norm(measured.middle - position) - np.linalg.norm(measured.middle - source.position)
-    coefficients = source.coefficients + step[:terms] + 1j * step[terms : 2 * terms]
+    coefficients = source.coefficients + step[:count] + 1j * step[count : 2 * count]
     return replace(
         source,
         position=position,
@@ -112,13 +111,13 @@ def _trusted_step(
 
 def nonlinearity(source: Source, step: Floats, few: Measured) -> float:
     """Mean square, over locations, antennas and the ends and middle of the band, of what a step does beyond (18)."""
-    terms = len(source.coefficients)
+    count = len(source.coefficients)
     distance, direction = source.rays(few)
     arms = few.offsets @ source.rotation.T
-    basis = source.basis(few)
-    value = basis @ source.coefficients
-    change = basis @ (step[:terms] + 1j * step[terms : 2 * terms])
-    shift, turn = step[2 * terms : 2 * terms + 3], step[2 * terms + 3 :]
+    both, values = terms([source], few)
+    basis, value = both[:, :, 0], values[:, :, 0]
+    change = basis @ (step[:count] + 1j * step[count : 2 * count])
+    shift, turn = step[2 * count : 2 * count + 3], step[2 * count + 3 :]
     range_step = -direction @ shift - np.cross(arms, direction) @ turn
     to_middle = few.middle - source.position
     range_step_there = -(to_middle / np.linalg.norm(to_middle)) @ shift
@@ -144,24 +143,24 @@ def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:
     return out
 
 
-def linear_unknowns(count: int, terms: int) -> NDArray[np.intp]:
+def linear_unknowns(count: int, monomials: int) -> NDArray[np.intp]:
     """Indices of the coefficients among all unknowns, source by source."""
-    first = np.arange(count)[:, None] * (2 * terms + _MOTIONS)
-    out: NDArray[np.intp] = (first + np.arange(2 * terms)).reshape(-1)
+    first = np.arange(count)[:, None] * (2 * monomials + _MOTIONS)
+    out: NDArray[np.intp] = (first + np.arange(2 * monomials)).reshape(-1)
     return out
 
 
 def removal_costs(sources: Sequence[Source], measured: Measured, left: Measured) -> Floats:
     """``[L]``: by how much the energy left would grow without each source, the others' gains fitted again."""
-    terms = len(sources[0].coefficients)
+    count = len(sources[0].coefficients)
     matrix, _ = normal_equations(sources, measured, left)
-    chosen = linear_unknowns(len(sources), terms)
+    chosen = linear_unknowns(len(sources), count)
     gram = matrix[np.ix_(chosen, chosen)]
     gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
     inverse = np.linalg.inv(gram)
     costs = []
     for i, source in enumerate(sources):
-        own = slice(2 * terms * i, 2 * terms * (i + 1))
+        own = slice(2 * count * i, 2 * count * (i + 1))
         values = np.concatenate([source.coefficients.real, source.coefficients.imag])
         costs.append(float(values @ np.linalg.solve(inverse[own, own], values)))
     return np.array(costs)

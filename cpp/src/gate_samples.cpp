@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gate_samples.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+
+#include "source_rays.hpp"
+#include "wavefix/parallel.hpp"
+
+namespace wavefix {
+namespace {
+
+constexpr float closed = 17.0f;     // a logit whose sigmoid is 0 or 1 in float
+constexpr double steepest = 1e5;    // largest logit
+constexpr double softened = 300.0;  // largest logit of a line that lets a step see samples on both of its sides
+constexpr double sharper = 1.7;     // step of a sharpening
+constexpr float reach = 30.0f;      // logits within which a sample tells on which side of a line it lies
+constexpr int separations = 20;     // steps of a separation
+constexpr float faint = 1e-4f;      // slopes below this do not move a line
+
+float sigmoid(float v) {
+  if (v > closed) return 1.0f;
+  return v < -closed ? 0.0f : 1.0f / (1.0f + std::exp(-v));
+}
+
+}  // namespace
+
+struct GateSamples::Block {
+  static constexpr std::size_t most = 256;
+  std::size_t first = 0, count = 0;
+  Eigen::MatrixXf half;                       // [most, T], sigmoids
+  std::vector<std::array<float, most>> leaf;  // [leaves]
+  std::array<float, most> gate;
+};
+
+struct GateSamples::System {
+  Eigen::MatrixXd matrix;
+  Eigen::VectorXd gradient;
+};
+
+std::vector<std::pair<std::vector<int>, bool>> all_leaves(const GateTree& gate) {
+  std::vector<std::pair<std::vector<int>, bool>> out;
+  std::vector<std::vector<int>> stack{{}};
+  while (!stack.empty()) {
+    const std::vector<int> prefix = stack.back();
+    stack.pop_back();
+    int line = 0;
+    bool lit = false;
+    for (const auto& leaf : gate.leaves) {
+      if (leaf.size() < prefix.size() || !std::equal(prefix.begin(), prefix.end(), leaf.begin())) continue;
+      if (leaf.size() == prefix.size())
+        lit = true;
+      else
+        line = std::abs(leaf[prefix.size()]);
+    }
+    if (line == 0) {
+      out.emplace_back(prefix, lit);
+      continue;
+    }
+    for (const int sign : {1, -1}) {
+      stack.push_back(prefix);
+      stack.back().push_back(sign * line);
+    }
+  }
+  return out;
+}
+
+GateTree with_side(const GateTree& gate, Eigen::Index line, bool above) {
+  GateTree out{gate.lines, {}};
+  const int number = static_cast<int>(line) + 1;
+  for (std::vector<int> leaf : gate.leaves) {
+    if (std::find(leaf.begin(), leaf.end(), above ? -number : number) != leaf.end()) continue;
+    leaf.erase(std::remove(leaf.begin(), leaf.end(), above ? number : -number), leaf.end());
+    out.leaves.push_back(std::move(leaf));
+  }
+  return out;
+}
+
+GateSamples::GateSamples(const Measurement& measurement, const double* source, const double* rotation,
+                         View<const float, 2> wanted, View<const float, 2> weight)
+    : wanted_(wanted.data, wanted.data + wanted.size()), weight_(weight.data, weight.data + weight.size()) {
+  using Vector3 = Eigen::Vector3d;
+  const std::size_t n = measurement.positions.shape[0], antennas = measurement.offsets.shape[0];
+  Eigen::MatrixXd raw(Eigen::Index(n * antennas), 6);
+  double total = 0.0;
+  for (std::size_t row = 0; row < n; ++row) {
+    const Eigen::Map<const Vector3> x(measurement.positions.row(row));
+    for (std::size_t j = 0; j < antennas; ++j) {
+      const Ray ray = ray_of(x.data(), source, rotation, measurement.offsets.row(j));
+      const Vector3 at = Eigen::Map<const Vector3>(source) + Eigen::Map<const Vector3>(ray.arm.data());
+      const auto s = Eigen::Index(row * antennas + j);
+      raw.row(s) << (x - at).transpose(), -x.cross(at).transpose();
+      total += double(weight_[static_cast<std::size_t>(s)]);
+    }
+  }
+  // along their principal axes: features of a plane of users and a line of antennas span less than six
+  const Eigen::Map<const Eigen::VectorXf> w(weight_.data(), Eigen::Index(weight_.size()));
+  const Eigen::MatrixXd gram = raw.transpose() * (w.cast<double>().asDiagonal() * raw) / std::max(total, 1e-300);
+  const Eigen::VectorXd size = gram.diagonal().cwiseMax(std::max(1e-18 * gram.trace(), 1e-300)).cwiseSqrt();
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(size.cwiseInverse().asDiagonal() * gram *
+                                                              size.cwiseInverse().asDiagonal());
+  Eigen::Index rank = 1;
+  while (rank < 6 && solver.eigenvalues()(5 - rank) > 1e-12 * solver.eigenvalues()(5)) ++rank;
+  const Eigen::MatrixXd axes = solver.eigenvectors().rightCols(rank);
+  const Eigen::VectorXd spread = solver.eigenvalues().tail(rank).cwiseMax(1e-300).cwiseSqrt();
+  whiten_ = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
+  raw_ = size.asDiagonal() * axes * spread.asDiagonal();
+  features_ = (raw * whiten_).cast<float>();
+}
+
+GateSamples GateSamples::some(std::size_t most) const {
+  std::vector<std::size_t> chosen(std::min(most, count()));
+  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = i * count() / chosen.size();
+  return part(chosen);
+}
+
+GateSamples GateSamples::part(const std::vector<std::size_t>& chosen) const {
+  GateSamples out;
+  out.whiten_ = whiten_, out.raw_ = raw_;
+  out.features_.resize(Eigen::Index(chosen.size()), features_.cols());
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    out.features_.row(Eigen::Index(i)) = features_.row(Eigen::Index(chosen[i]));
+    out.wanted_.push_back(wanted_[chosen[i]]), out.weight_.push_back(weight_[chosen[i]]);
+  }
+  return out;
+}
+
+GateSamples GateSamples::around(const GateTree& gate, float margin) const {
+  const Eigen::MatrixXf logits = features_ * gate.lines.cast<float>().transpose();
+  std::vector<std::size_t> near;
+  for (std::size_t s = 0; s < count(); ++s) {
+    if (logits.row(Eigen::Index(s)).cwiseAbs().minCoeff() < margin) near.push_back(s);
+  }
+  return part(near);
+}
+
+GateTree GateSamples::tree_of(const SourceGate& gate) const {
+  GateTree out{Eigen::MatrixXd(Eigen::Index(gate.lines.size()), raw_.cols()), gate.leaves};
+  for (std::size_t t = 0; t < gate.lines.size(); ++t) {
+    out.lines.row(Eigen::Index(t)) = whitened(Eigen::Map<const Eigen::Matrix<double, 6, 1>>(gate.lines[t].data()));
+  }
+  return out;
+}
+
+SourceGate GateSamples::gate_of(const GateTree& tree) const {
+  SourceGate out{{}, tree.leaves};
+  for (Eigen::Index t = 0; t < tree.lines.rows(); ++t) {
+    const Eigen::Matrix<double, 6, 1> line = whiten_ * tree.lines.row(t).transpose();
+    out.lines.push_back({line(0), line(1), line(2), line(3), line(4), line(5)});
+  }
+  return out;
+}
+
+Eigen::RowVectorXd GateSamples::whitened(const Eigen::Matrix<double, 6, 1>& line) const {
+  return line.transpose() * raw_;
+}
+
+void GateSamples::fill_block(const GateTree& gate, std::size_t first, Block& block) const {
+  block.first = first;
+  block.count = std::min(Block::most, count() - first);
+  const auto rows = Eigen::Index(block.count), lines = gate.lines.rows();
+  block.half.resize(Eigen::Index(Block::most), lines);
+  if (lines > 0) {
+    block.half.topRows(rows).noalias() =
+        features_.middleRows(Eigen::Index(first), rows) * gate.lines.cast<float>().transpose();
+  }
+  for (Eigen::Index t = 0; t < lines; ++t) {
+    float* half = block.half.col(t).data();
+    for (std::size_t s = 0; s < block.count; ++s) half[s] = sigmoid(half[s]);
+  }
+  block.leaf.resize(gate.leaves.size());
+  block.gate.fill(0.0f);
+  for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
+    auto& value = block.leaf[i];
+    value.fill(1.0f);
+    for (const int line : gate.leaves[i]) {
+      const float* half = block.half.col(std::abs(line) - 1).data();
+      if (line > 0) {
+        for (std::size_t s = 0; s < block.count; ++s) value[s] *= half[s];
+      } else {
+        for (std::size_t s = 0; s < block.count; ++s) value[s] *= 1.0f - half[s];
+      }
+    }
+    for (std::size_t s = 0; s < block.count; ++s) block.gate[s] += value[s];
+  }
+}
+
+double GateSamples::cost(const GateTree& gate) const {
+  Block block;
+  double sum = 0.0;
+  for (std::size_t first = 0; first < count(); first += Block::most) {
+    fill_block(gate, first, block);
+    float part = 0.0f;
+    for (std::size_t s = 0; s < block.count; ++s) {
+      const float error = wanted_[first + s] - block.gate[s];
+      part += weight_[first + s] * error * error;
+    }
+    sum += double(part);
+  }
+  return sum;
+}
+
+void GateSamples::values(const GateTree& gate, const std::vector<std::vector<int>>& leaves,
+                         std::vector<float>& out) const {
+  const GateTree part{gate.lines, leaves};
+  Block block;
+  out.resize(count());
+  for (std::size_t first = 0; first < count(); first += Block::most) {
+    fill_block(part, first, block);
+    std::copy_n(block.gate.begin(), block.count, out.begin() + std::ptrdiff_t(first));
+  }
+}
+
+void GateSamples::equations(const GateTree& gate, System& system) const {
+  const Eigen::Index lines = gate.lines.rows(), rank = gate.lines.cols(), unknowns = lines * rank;
+  system.matrix.setZero(unknowns, unknowns);
+  system.gradient.setZero(unknowns);
+  Block block;
+  std::vector<float> rates(static_cast<std::size_t>(lines));
+  Eigen::VectorXd slope(unknowns);
+  for (std::size_t first = 0; first < count(); first += Block::most) {
+    fill_block(gate, first, block);
+    for (std::size_t s = 0; s < block.count; ++s) {
+      std::fill(rates.begin(), rates.end(), 0.0f);
+      float largest = 0.0f;
+      for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
+        const float value = block.leaf[i][s];
+        if (value < faint) continue;
+        for (const int line : gate.leaves[i]) {
+          const std::size_t t = static_cast<std::size_t>(std::abs(line)) - 1;
+          const float half = block.half(Eigen::Index(s), Eigen::Index(t));
+          rates[t] += line > 0 ? value * (1.0f - half) : -value * half;
+          largest = std::max(largest, std::abs(rates[t]));
+        }
+      }
+      if (largest < faint) continue;
+      const auto row = features_.row(Eigen::Index(first + s)).cast<double>();
+      for (Eigen::Index t = 0; t < lines; ++t) {
+        slope.segment(t * rank, rank) = double(rates[static_cast<std::size_t>(t)]) * row.transpose();
+      }
+      const double weight = double(weight_[first + s]);
+      system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slope, weight);
+      system.gradient += weight * double(wanted_[first + s] - block.gate[s]) * slope;
+    }
+  }
+  system.matrix = system.matrix.selfadjointView<Eigen::Lower>();
+}
+
+Eigen::VectorXd GateSamples::largest_logits(const Eigen::MatrixXd& lines) const {
+  if (count() == 0) return Eigen::VectorXd::Zero(lines.rows());
+  return (features_ * lines.cast<float>().transpose()).cwiseAbs().colwise().maxCoeff().transpose().cast<double>();
+}
+
+void GateSamples::limit(Eigen::MatrixXd& lines, double largest) const {
+  const Eigen::VectorXd now = largest_logits(lines);
+  for (Eigen::Index t = 0; t < lines.rows(); ++t) {
+    if (now(t) > largest) lines.row(t) *= largest / now(t);
+  }
+}
+
+void GateSamples::settle(GateTree& gate, int iterations) const {
+  if (gate.lines.rows() == 0) return;
+  const Eigen::Index rank = gate.lines.cols();
+  double current = cost(gate), damping = 1e-3;
+  System system;
+  bool fresh = true;
+  for (int i = 0; i < iterations; ++i) {
+    checkpoint();
+    if (fresh) equations(gate, system);
+    const double trace = system.matrix.trace();
+    if (!(trace > 0.0)) return;  // no sample lies on any edge
+    Eigen::MatrixXd damped = system.matrix;
+    damped.diagonal() += damping * system.matrix.diagonal();
+    damped.diagonal().array() += 1e-9 * trace / double(damped.rows());
+    const Eigen::VectorXd step = damped.ldlt().solve(system.gradient);
+    GateTree trial = gate;
+    for (Eigen::Index t = 0; t < trial.lines.rows(); ++t)
+      trial.lines.row(t) += step.segment(t * rank, rank).transpose();
+    if (!trial.lines.allFinite()) return;
+    limit(trial.lines, steepest);
+    const double after = cost(trial);
+    fresh = after < current;
+    if (fresh) {
+      const bool enough = current - after < 1e-4 * after;
+      gate = std::move(trial), current = after;
+      damping = std::max(damping / 10.0, 1e-8);
+      if (enough) return;
+    } else if ((damping *= 10.0) > 1e4) {
+      return;
+    }
+  }
+}
+
+/// Each line as steep as lowers the cost: the edges of walls are sharp, but steps fade with the samples they cross.
+void GateSamples::sharpen(GateTree& gate) const {
+  for (Eigen::Index t = 0; t < gate.lines.rows(); ++t) {
+    const GateSamples samples = around({gate.lines.row(t), {}}, closed);  // farther away a steeper line changes nothing
+    double current = samples.cost(gate);
+    for (double largest = largest_logits(gate.lines.row(t))(0); largest < steepest; largest *= sharper) {
+      GateTree trial = gate;
+      trial.lines.row(t) *= sharper;
+      const double after = samples.cost(trial);
+      if (!(after < (1.0 - 1e-3) * current)) break;
+      gate = std::move(trial), current = after;
+    }
+  }
+}
+
+/// Moves one line to where it parts the samples near it, by logistic regression. That is convex, where least squares
+/// of sigmoids as steep as walls make them are flat almost everywhere.
+void GateSamples::separate(GateTree& gate, Eigen::Index line) const {
+  const GateTree below = with_side(gate, line, false), above = with_side(gate, line, true);
+  std::vector<float> low, high;
+  values(below, below.leaves, low), values(above, above.leaves, high);
+  const Eigen::VectorXf logits = features_ * gate.lines.row(line).cast<float>().transpose();
+  std::vector<std::size_t> near;
+  double total = 0.0;
+  for (std::size_t s = 0; s < count(); ++s) {
+    if (std::abs(high[s] - low[s]) < 0.5f || !(std::abs(logits[Eigen::Index(s)]) < reach)) continue;
+    near.push_back(s), total += double(weight_[s]);
+  }
+  if (near.size() < 8 || !(total > 0.0)) return;
+  Eigen::MatrixXd rows(Eigen::Index(near.size()), features_.cols());
+  Eigen::VectorXd sign(rows.rows()), weight(rows.rows());
+  for (std::size_t i = 0; i < near.size(); ++i) {
+    const std::size_t s = near[i];
+    const auto at = Eigen::Index(i);
+    rows.row(at) = features_.row(Eigen::Index(s)).cast<double>();
+    sign[at] = std::abs(wanted_[s] - high[s]) < std::abs(wanted_[s] - low[s]) ? 1.0 : -1.0;
+    weight[at] = double(weight_[s]) / total;
+  }
+  Eigen::VectorXd current = 0.2 * gate.lines.row(line).transpose();
+  const auto loss = [&](const Eigen::VectorXd& w) {
+    const Eigen::ArrayXd margin = sign.array() * (rows * w).array();
+    return (weight.array() * ((-margin.abs()).exp().log1p() + (-margin).max(0.0))).sum();
+  };
+  double now = loss(current);
+  for (int i = 0; i < separations; ++i) {
+    const Eigen::ArrayXd wrong = 1.0 / (1.0 + (sign.array() * (rows * current).array()).exp());
+    const Eigen::VectorXd gradient = rows.transpose() * (weight.array() * sign.array() * wrong).matrix();
+    Eigen::MatrixXd curvature =
+        rows.transpose() * (weight.array() * wrong * (1.0 - wrong)).matrix().asDiagonal() * rows;
+    curvature.diagonal().array() += 1e-12 + 1e-9 * curvature.trace();
+    const Eigen::VectorXd step = curvature.ldlt().solve(gradient);
+    double length = 1.0, after = loss(current + step);
+    for (; !(after < now) && length > 0.1; after = loss(current + length * step)) length *= 0.5;
+    if (!(after < 0.999 * now)) break;
+    current += length * step, now = after;
+  }
+  if (current.allFinite()) gate.lines.row(line) = current.transpose();
+  limit(gate.lines, steepest);
+}
+
+void GateSamples::resettle(GateTree& gate) const {
+  if (gate.lines.rows() == 0) return;
+  GateTree trial = gate;
+  limit(trial.lines, softened);
+  around(trial, 2.0f * closed).settle(trial, 8);
+  sharpen(trial);
+  const GateSamples samples = around(trial, reach);
+  samples.settle(trial, 4);
+  double current = samples.cost(trial);
+  for (Eigen::Index line = 0; line < trial.lines.rows(); ++line) {
+    GateTree parted = trial;
+    samples.separate(parted, line);
+    samples.sharpen(parted);
+    const double after = samples.cost(parted);
+    if (after < current) trial = std::move(parted), current = after;
+  }
+  if (cost(trial) < cost(gate)) gate = std::move(trial);
+}
+
+}  // namespace wavefix

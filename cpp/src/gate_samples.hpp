@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a gate is fitted to: its wanted value and weight at each location and antenna, docs/equations.md (19).
+#pragma once
+
+#include <Eigen/Dense>
+#include <utility>
+#include <vector>
+
+#include "wavefix/source_fit.hpp"
+
+namespace wavefix {
+
+/// As SourceGate, with the lines [T, rank] in the coordinates in which features are uncorrelated.
+struct GateTree {
+  Eigen::MatrixXd lines;
+  std::vector<std::vector<int>> leaves{{}};
+};
+
+/// Every leaf, with whether it is lit.
+std::vector<std::pair<std::vector<int>, bool>> all_leaves(const GateTree& gate);
+
+/// The tree with everything on one side of a line.
+GateTree with_side(const GateTree& gate, Eigen::Index line, bool above);
+
+class GateSamples {
+ public:
+  GateSamples() = default;
+  GateSamples(const Measurement& measurement, const double* source, const double* rotation, View<const float, 2> wanted,
+              View<const float, 2> weight);
+
+  /// About `most` of them, equally spaced.
+  GateSamples some(std::size_t most) const;
+
+  std::size_t count() const { return wanted_.size(); }
+  float wanted(std::size_t s) const { return wanted_[s]; }
+  float weight(std::size_t s) const { return weight_[s]; }
+
+  GateTree tree_of(const SourceGate& gate) const;
+  SourceGate gate_of(const GateTree& tree) const;
+  Eigen::RowVectorXd whitened(const Eigen::Matrix<double, 6, 1>& line) const;
+
+  double cost(const GateTree& gate) const;
+  /// Of the given leaves together, at each sample.
+  void values(const GateTree& gate, const std::vector<std::vector<int>>& leaves, std::vector<float>& out) const;
+  /// Levenberg-Marquardt on all lines.
+  void settle(GateTree& gate, int iterations) const;
+  /// All lines moved while they are soft, then made steep again; never worse than before.
+  void resettle(GateTree& gate) const;
+
+ private:
+  GateSamples part(const std::vector<std::size_t>& chosen) const;
+  /// Those within some logits of any line.
+  GateSamples around(const GateTree& gate, float margin) const;
+  struct Block;
+  struct System;
+
+  void fill_block(const GateTree& gate, std::size_t first, Block& block) const;
+  void equations(const GateTree& gate, System& system) const;
+  Eigen::VectorXd largest_logits(const Eigen::MatrixXd& lines) const;
+  void limit(Eigen::MatrixXd& lines, double largest) const;
+  void sharpen(GateTree& gate) const;
+  void separate(GateTree& gate, Eigen::Index line) const;
+
+  Eigen::MatrixXf features_;      // [count, rank], whitened
+  Eigen::MatrixXd whiten_, raw_;  // features = raw features * whiten_; lines = raw lines * raw_
+  std::vector<float> wanted_, weight_;
+};
+
+}  // namespace wavefix
