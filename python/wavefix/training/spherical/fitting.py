@@ -170,7 +170,9 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
     geometry = prepared.geometry
     origin = geometry.region.origin
     sources = state.sources
-    coefficients = np.array([source.coefficients for source in sources]) * prepared.scale
+    coefficients = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), complex)
+    for own, source in zip(coefficients, sources, strict=True):
+        own[: len(source.coefficients)] = source.coefficients * prepared.scale
     lines, line_cell, cell_source = gate_arrays(sources)
     return SphericalParameters(
         antenna_positions=geometry.antenna_positions,

@@ -20,6 +20,7 @@ _MERGE = 2.0  # radians
 _MERGES = 3  # tried in a round
 _AT_ONCE = 8  # sources added in one round
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
+_SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _FAINT = 0.003  # of what is left, that a source must explain to stay
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
@@ -57,7 +58,12 @@ def nmse(sources: list[Source], measured: Measured) -> float:
 
 
 def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[Source]:
-    return [source.with_degree(degree, measured) for source in sources]
+    """Gains of a degree that suits how much the directions of their rays vary, at most ``degree``."""
+    out = []
+    for source in sources:
+        own = 1 + int(np.searchsorted(_SPREADS, source.angular_spread(measured)))
+        out.append(source.with_degree(min(degree, own), measured))
+    return out
 
 
 def joint(sources: list[Source], measured: Measured, degree: int, iterations: int) -> list[Source]:
@@ -92,15 +98,16 @@ def regate(sources: list[Source], measured: Measured, share: float, most_lines: 
 
 
 def prune(sources: list[Source], measured: Measured, share: float) -> list[Source]:
-    """Without the sources that explain less than ``share`` of what is left."""
+    """Without the sources that explain less than ``share`` of what is left, once the others' gains are fitted again."""
     kept = list(sources)
     while len(kept) > 1:
         left = residual(kept, measured)
-        costs = removal_costs(kept, measured, left)
-        weakest = int(np.argmin(costs))
-        if costs[weakest] > share * energy(left.channels):
+        costs = removal_costs(kept, measured, left) / (share * energy(left.channels))
+        # those far below go together, others may be needed once one of them is gone
+        weak = set(np.flatnonzero(costs < min(1.0, max(0.1, float(costs.min())) * 1.0001)).tolist())
+        if not weak or len(weak) == len(kept):
             break
-        del kept[weakest]
+        kept = [source for i, source in enumerate(kept) if i not in weak]
     return kept
 
 
@@ -145,7 +152,7 @@ def one_round(
     state: State, searched: Field, number: int, max_sources: int, rng: np.random.Generator, stages: Stages
 ) -> State:
     """A state with more sources, or better ones."""
-    degree = 0 if number < 2 else 1
+    degree = number // 2
     thin = searched.thin
     with stages("search"):
         left = residual(state.sources, searched.full)
@@ -160,10 +167,10 @@ def one_round(
         trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
+    with stages("prune"):
+        trial.sources = prune(trial.sources, sample(thin, _SAMPLE // 2, rng), _FAINT)
     with stages("refine"):
         trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
-    with stages("prune"):
-        trial.sources = prune(trial.sources, sample(thin, _SAMPLE, rng), _FAINT)
     with stages("merge"):
         merge(trial, thin, degree, rng)
     return trial
@@ -177,7 +184,7 @@ def finish(
     antennas = spread_antennas(measured.offsets, min(len(measured.offsets), _FINISH_GATE_ANTENNAS))
     wide = sample(measured.part(slice(None), antennas), _FINISH_SAMPLES // len(antennas), rng)
     best = state
-    for degree in (1, 1, 2, 3):
+    for degree in (4, 4, 4):
         if time.monotonic() > deadline:
             break
         with stages("finish: gates"):

@@ -129,6 +129,15 @@ class Source:
         coefficients = np.linalg.solve(design.T @ design + ridge, design.T @ values)
         return replace(fresh, coefficients=coefficients.astype(np.complex128))
 
+    def angular_spread(self, measured: Measured) -> float:
+        """Standard deviation, in radians, of the ray's direction over the locations that the source is seen from."""
+        middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
+        direction = self.rays(middle)[1][:, 0]
+        seen = self.gate_values(middle)[:, 0] > 0.5
+        if np.count_nonzero(seen) > 8:
+            direction = direction[seen]
+        return float(np.sqrt(np.max(np.linalg.eigvalsh(np.cov(direction.T)))))
+
 
 def gain_variables(directions: Floats) -> Floats:
     """``[2, 4]``: the two directions in which ``directions [n, 3]`` vary most, about the mean, of unit deviation."""
@@ -170,8 +179,9 @@ def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> 
         if not source.gate.dark:  # which the arrays cannot tell from one that is visible everywhere
             own[: len(source.coefficients)] = source.coefficients
     variables = np.array([source.variables for source in sources])
+    lines, line_cell, cell_source = gate_arrays(sources)
     out: tuple[NDArray[np.float32], Channels] = _core.source_terms(
-        *measured.geometry, *stacked(sources), variables, coefficients, *gate_arrays(sources), basis=basis
+        *measured.geometry, *stacked(sources), variables, coefficients, lines, line_cell, cell_source, basis=basis
     )
     return out
 

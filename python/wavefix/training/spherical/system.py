@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
@@ -18,8 +17,18 @@ _RETRIES = 6
 _TRUST = 0.3  # of the energy left, spread over the sources, that a step's nonlinearity may make
 
 
-def normal_equations(sources: Sequence[Source], measured: Measured, left: Measured) -> tuple[Floats, Floats]:
-    """Matrix and gradient; all sources have the same degree."""
+@dataclass(frozen=True, eq=False)
+class System:
+    """Normal equations; source ``i`` has the unknowns ``slices[i]``: real and imaginary parts of its coefficients, its
+    position, its rotation."""
+
+    matrix: Floats
+    gradient: Floats
+    slices: list[slice]
+
+
+def normal_equations(sources: Sequence[Source], measured: Measured, left: Measured) -> System:
+    """Equations (18) of all sources, whose degrees may differ."""
     basis, values = terms(sources, measured)
     matrix, gradient = _core.source_normal_equations(
         *measured.geometry,
@@ -30,9 +39,17 @@ def normal_equations(sources: Sequence[Source], measured: Measured, left: Measur
         measured.middle,
         measured.reference,
     )
-    lower = np.tril(matrix)
-    whole: Floats = lower + np.tril(lower, -1).T
-    return whole, gradient
+    most = basis.shape[-1]
+    chosen, slices = [], []
+    for i, source in enumerate(sources):
+        own = np.arange(len(source.coefficients))
+        unknowns = np.concatenate([own, most + own, 2 * most + np.arange(_MOTIONS)])
+        first = slices[-1].stop if slices else 0
+        slices.append(slice(first, first + len(unknowns)))
+        chosen.append(i * (2 * most + _MOTIONS) + unknowns)
+    index = np.concatenate(chosen)
+    lower = np.tril(matrix)[np.ix_(index, index)]
+    return System(lower + np.tril(lower, -1).T, gradient[index], slices)
 
 
 def rotation_matrix(vector: Floats) -> Floats:
@@ -95,12 +112,13 @@ def refine(
 
 
 def _trusted_step(
-    current: Sequence[Source], system: tuple[Floats, Floats], dampings: Floats, few: Measured, noise: float
+    current: Sequence[Source], system: System, dampings: Floats, few: Measured, noise: float
 ) -> list[Source]:
     """The damped step; a source that leaves the range where its equations are linear is damped more, in place."""
-    unknowns = len(system[1]) // len(current)
+    counts = [own.stop - own.start for own in system.slices]
     for _ in range(_RETRIES):
-        step = solve(*system, np.repeat(dampings, unknowns)).reshape(len(current), unknowns)
+        whole = solve(system.matrix, system.gradient, np.repeat(dampings, counts))
+        step = [whole[own] for own in system.slices]
         errors = np.array([nonlinearity(source, own, few) for source, own in zip(current, step, strict=True)])
         wild = errors > _TRUST * noise / len(current)
         if not wild.any():
@@ -143,24 +161,17 @@ def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:
     return out
 
 
-def linear_unknowns(count: int, monomials: int) -> NDArray[np.intp]:
-    """Indices of the coefficients among all unknowns, source by source."""
-    first = np.arange(count)[:, None] * (2 * monomials + _MOTIONS)
-    out: NDArray[np.intp] = (first + np.arange(2 * monomials)).reshape(-1)
-    return out
-
-
 def removal_costs(sources: Sequence[Source], measured: Measured, left: Measured) -> Floats:
     """``[L]``: by how much the energy left would grow without each source, the others' gains fitted again."""
-    count = len(sources[0].coefficients)
-    matrix, _ = normal_equations(sources, measured, left)
-    chosen = linear_unknowns(len(sources), count)
-    gram = matrix[np.ix_(chosen, chosen)]
+    system = normal_equations(sources, measured, left)
+    chosen = np.concatenate([np.arange(own.start, own.stop - _MOTIONS) for own in system.slices])
+    gram = system.matrix[np.ix_(chosen, chosen)]
     gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
     inverse = np.linalg.inv(gram)
-    costs = []
-    for i, source in enumerate(sources):
-        own = slice(2 * count * i, 2 * count * (i + 1))
+    costs, first = [], 0
+    for source in sources:
         values = np.concatenate([source.coefficients.real, source.coefficients.imag])
+        own = slice(first, first + len(values))
         costs.append(float(values @ np.linalg.solve(inverse[own, own], values)))
+        first = own.stop
     return np.array(costs)
