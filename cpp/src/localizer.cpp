@@ -94,12 +94,14 @@ struct Localizer::Plan {
   }
 };
 
-Localizer::Localizer(const ChannelModel& model, const LocalizerOptions& options) {
+Localizer::Localizer(const ChannelModel& model, const LocalizerOptions& options, const Execution& planning) {
   validate(options);
   const Refiner check_options(model, options.refine);
-  auto strategy =
-      options.strategy == "float_fix" ? make_float_fix(model, options) : make_paper_strategy(model, options);
-  plan_ = std::make_shared<const Plan>(Plan{model, options, std::move(strategy)});
+  parallel_for(1, {1, planning.interrupt}, [&](std::size_t, int) {  // the one item of a loop can be interrupted
+    auto strategy =
+        options.strategy == "float_fix" ? make_float_fix(model, options) : make_paper_strategy(model, options);
+    plan_ = std::make_shared<const Plan>(Plan{model, options, std::move(strategy)});
+  });
 }
 
 const LocalizerOptions& Localizer::options() const { return plan_->options; }

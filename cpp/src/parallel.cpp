@@ -78,6 +78,29 @@ class Watching {
   Watch before_;
 };
 
+/// A host that turns floating-point errors into signals wants to hear of its own, not of the NaN and Inf that are
+/// answers here, nor of lanes that a vector loop computes and drops. Rounding and denormals stay as the host has them.
+class Untrapped {
+ public:
+  Untrapped() : outermost_(!untrapped) {
+    if (outermost_) std::feholdexcept(&before_);
+    untrapped = true;
+  }
+  Untrapped(const Untrapped&) = delete;
+  Untrapped& operator=(const Untrapped&) = delete;
+  ~Untrapped() {
+    if (!outermost_) return;
+    std::fesetenv(&before_);
+    untrapped = false;
+  }
+
+ private:
+  static thread_local bool untrapped;
+  const bool outermost_;
+  std::fenv_t before_{};
+};
+thread_local bool Untrapped::untrapped = false;
+
 /// One parallel_for call; lives on its caller's stack.
 struct Job {
   const std::size_t items;
@@ -115,6 +138,20 @@ struct Job {
     return error;
   }
 };
+
+/// A thread that holds one keeps this code in memory, also where a program has linked the static library into a plugin
+/// of its own and closes that: the C++ runtime does not unload a library that a living thread owes a destructor.
+struct Pin {
+  Pin() {}
+  ~Pin() { ++released; }
+  static std::atomic<int> released;  // for a destructor that no compiler takes for an empty one
+};
+std::atomic<int> Pin::released{0};
+
+void pin() {
+  thread_local const Pin held;
+  (void)held;
+}
 
 /// Helper threads, woken when a loop has room for them. Never destroyed: its threads sleep until the process ends.
 class Pool {
@@ -180,6 +217,7 @@ class Pool {
   void grow(int count) {
 #if defined(WAVEFIX_PTHREADS)
     if (threads_ >= count) return;
+    pin();                 // until the helpers hold their own
     sigset_t all, before;  // signals belong to the threads of the program
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -197,6 +235,7 @@ class Pool {
   }
 
   [[noreturn]] void help() {
+    pin();
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       lock.unlock();
@@ -292,6 +331,7 @@ void checkpoint() {
 
 void parallel_for(std::size_t items, const Execution& execution, const Body& body) {
   const int threads = thread_count(items, execution.threads);
+  const Untrapped untrapped;
   if (threads > 1) {
     Job job(items, body, threads - 1);
     pool().run(job, execution);
