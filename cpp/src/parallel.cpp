@@ -15,6 +15,7 @@
 #include <system_error>
 #include <thread>
 
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 #if defined(_OPENMP)
@@ -77,29 +78,6 @@ class Watching {
  private:
   Watch before_;
 };
-
-/// A host that turns floating-point errors into signals wants to hear of its own, not of the NaN and Inf that are
-/// answers here, nor of lanes that a vector loop computes and drops. Rounding and denormals stay as the host has them.
-class Untrapped {
- public:
-  Untrapped() : outermost_(!untrapped) {
-    if (outermost_) std::feholdexcept(&before_);
-    untrapped = true;
-  }
-  Untrapped(const Untrapped&) = delete;
-  Untrapped& operator=(const Untrapped&) = delete;
-  ~Untrapped() {
-    if (!outermost_) return;
-    std::fesetenv(&before_);
-    untrapped = false;
-  }
-
- private:
-  static thread_local bool untrapped;
-  const bool outermost_;
-  std::fenv_t before_{};
-};
-thread_local bool Untrapped::untrapped = false;
 
 /// One parallel_for call; lives on its caller's stack.
 struct Job {
@@ -273,13 +251,19 @@ class Pool {
 
 std::atomic<Pool*> current_pool{nullptr};
 
-Pool& pool() {
+// While the library is loaded, not in a first call: the child of a fork in the middle of that would wait for ever for
+// an answer that no thread of its own will give.
+[[maybe_unused]] const bool prepared = [] {
+  processors();
 #if defined(WAVEFIX_PTHREADS)
   // The child of a fork has none of the threads: it forgets the pool, whose mutex may be locked for ever, and makes
   // one.
-  static const int watched = pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
-  (void)watched;
+  pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
 #endif
+  return true;
+}();
+
+Pool& pool() {
   Pool* existing = current_pool.load();
   if (existing != nullptr) return *existing;
   Pool* const made = new Pool;
@@ -301,13 +285,15 @@ int default_threads() {
 
 }  // namespace
 
+thread_local bool Untrapped::untrapped_ = false;
+
 int thread_count(std::size_t items, int requested) {
   if (inside_loop) return 1;
 #if defined(_OPENMP)
   if (omp_in_parallel()) return 1;
 #endif
   // each thread has a workspace: a slip of the pen must not take all memory
-  static const int most = std::max(64, 4 * processors());
+  const int most = std::max(64, 4 * processors());
   const int threads = std::clamp(requested > 0 ? requested : default_threads(), 1, most);
   return static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(items, 1)));
 }

@@ -121,8 +121,7 @@ typedef struct wavefix_localizer_options {
   size_t max_candidates;
   size_t minima;
   size_t finalists;
-  const wavefix_execution*
-      planning; /* NULL, or whose interrupt stops wavefix_localizer_create: seconds for large models */
+  const wavefix_execution* planning; /* NULL, or its interrupt stops wavefix_localizer_create */
 } wavefix_localizer_options;
 
 /* Fills the caller's struct, whose struct_size is set, with the defaults. */
