@@ -111,7 +111,7 @@ py::tuple terms(const py::object& positions, const py::object& offsets, const py
   if (!basis) basis_view.data = nullptr;
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     source_terms(arrays.measurement, arrays.sources, gains, basis_view, out_view, execution);
   }
   return py::make_tuple(basis_out, out);
@@ -134,7 +134,7 @@ py::tuple grow_gate(const py::object& positions, const py::object& offsets, cons
   const Execution execution = execution_of(threads);
   SourceGate gate{std::move(lines), std::move(leaves)};
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     gate = source_grow_gate(measurement, position, rotation, gate, wanted_view, weight_view, {least_gain, most_lines},
                             execution);
   }
