@@ -90,10 +90,14 @@ def instructions(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
-    """mypy in strict mode, and the extension's stub file against the extension."""
+    """mypy in strict mode, and the extension's stub file against the extension and against a generated one."""
     install_for_tests(session)
-    pip_install(session, "mypy")
+    pip_install(session, "mypy", "pybind11-stubgen")
     session.run("python", "-m", "mypy")
+    generated = Path(session.create_tmp()).resolve() / "stubs"
+    session.run("python", "-m", "pybind11_stubgen", "wavefix._core", "-o", str(generated), silent=True)
+    committed = "python/wavefix/_core.pyi"
+    session.run("python", "tests/compare_stubs.py", str(generated / "wavefix" / "_core.pyi"), committed)
     # A class made by pybind11 has a metaclass of its own, which a stub cannot name, and without a constructor it still
     # shows one of *args; other members are compared, and tests/test_stub.py compares parameters.
     accepted = Path(session.create_tmp()).resolve() / "accepted.txt"

@@ -86,10 +86,10 @@ def main() -> int:
     shape = (c_size_t(n), c_size_t(about.n_antennas), c_size_t(about.n_subcarriers))
     wavefix.call("locate", localizer, channels, *shape, byref(fixes), None)
     wavefix.library.wavefix_localizer_free(localizer)
-    errors = [math.dist(position[3 * i : 3 * i + 3], truth[3 * i : 3 * i + 3]) for i in range(n)]
-    for error, mark in zip(errors, status, strict=True):
-        print(f"off by {error:.1e} m, status {mark}")
-    return 0 if max(errors) < 1e-5 and not any(status) else 1  # float32 channels: 1e-4 of a wavelength
+    distances = [math.dist(position[3 * i : 3 * i + 3], truth[3 * i : 3 * i + 3]) for i in range(n)]
+    for distance, mark in zip(distances, status, strict=True):
+        print(f"off by {distance:.1e} m, status {mark}")
+    return 0 if max(distances) < 1e-5 and not any(status) else 1  # float32 channels: 1e-4 of a wavelength
 
 
 if __name__ == "__main__":

@@ -186,6 +186,43 @@ def test_what_cannot_be_written_to_is_refused(model: wfx.ChannelModel, positions
         model.synthesize(positions, out=np.zeros((N, 8, 11), np.complex64))
 
 
+def test_outputs_share_no_memory_with_what_else_a_call_uses(
+    model: wfx.ChannelModel, positions: np.ndarray, channels: np.ndarray
+) -> None:
+    # rows are computed several at once and in any order, so what one writes must not be what another reads
+    room = np.zeros((N, 3, *channels.shape[1:]), np.complex64)
+    inside = room.reshape(-1)[: channels.size].reshape(channels.shape)
+    points = room.reshape(-1).view(np.float64)[-3 * N :].reshape(N, 3)
+    points[:] = positions
+    with pytest.raises(ValueError, match="out: shares memory with out_jacobian"):
+        model.synthesize(positions, jacobian=True, out=(inside, room))
+    with pytest.raises(ValueError, match="out_jacobian: shares memory with positions"):
+        model.synthesize(points, jacobian=True, out=(np.empty_like(channels), room))
+    np.testing.assert_array_equal(model.synthesize(points, out=inside), channels)  # beside each other they are fine
+    with pytest.raises(ValueError, match="out: shares memory with positions"):
+        model.synthesize(inside.reshape(-1).view(np.float64)[: 3 * N].reshape(N, 3), out=inside)
+    both = np.zeros(N)
+    localizer = wfx.Localizer(model)
+    for fixes, message in (
+        (
+            wfx.Fixes(np.zeros((N, 3)), np.zeros((N, 3, 3)), np.zeros(N, np.uint8), both, both),
+            r"out\.residual: shares memory with out\.ambiguity",
+        ),
+        (
+            wfx.Fixes(
+                inside.reshape(-1).view(np.float64)[: 3 * N].reshape(N, 3),
+                np.zeros((N, 3, 3)),
+                np.zeros(N, np.uint8),
+                both,
+                np.zeros(N),
+            ),
+            r"out\.position: shares memory with channels",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            localizer.locate(inside, out=fixes)
+
+
 def test_jax_arrays_stay_as_they_are(model: wfx.ChannelModel, positions: np.ndarray, channels: np.ndarray) -> None:
     out = as_jax(np.zeros_like(channels))
     with pytest.raises(TypeError, match="out: expected a writeable array"):
@@ -300,5 +337,12 @@ def test_results_and_options_can_be_pickled_and_copied(
     for twins in (pickle.loads(pickle.dumps((neighbors, grid))), copy.deepcopy((neighbors, grid))):
         assert same(twins[0].locate(channels), neighbors.locate(channels))
         assert same(twins[1].search(channels), grid.search(channels))
+    measured = wfx.Dictionary.from_measurements(data)
     with pytest.raises(TypeError, match="pickle the ChannelDataset"):
-        pickle.dumps(wfx.Dictionary.from_measurements(data))
+        pickle.dumps(measured)
+    for constant in (model, localizer, measured):  # what never changes needs no second copy, nor a second plan
+        assert copy.copy(constant) is constant
+        assert copy.deepcopy([constant])[0] is constant
+    region = pickle.loads(pickle.dumps(model.region))
+    for name in ("origin", "basis", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(region, name), getattr(model.region, name))

@@ -236,6 +236,15 @@ def test_a_file_of_virtual_sources_that_contradicts_itself(change: Callable[[Mod
     refused(file.data, message)
 
 
+def test_bytes_come_from_anything_that_is_a_buffer() -> None:
+    data = random_spherical_model(1).data
+    for same in (bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
+        assert wfx.ChannelModel.from_bytes(same).to_bytes() == data  # type: ignore[arg-type]
+    for other in (5, 10**15, [1, 2], "text", None):  # bytes() would make as many zeros of a number
+        with pytest.raises(TypeError, match="bytes-like"):
+            wfx.ChannelModel.from_bytes(other)  # type: ignore[arg-type]
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_changed_bytes_of_virtual_sources_are_read_or_refused(data: st.DataObject) -> None:

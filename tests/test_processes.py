@@ -38,6 +38,7 @@ def large_model():
     file.tensors["region.lower"], file.tensors["region.upper"] = np.full(2, -50.0), np.full(2, 50.0)
     return wfx.ChannelModel.from_bytes(file.data)
 """
+LOCATE = "localizer.locate(channels, threads=N)"
 unix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -226,6 +227,24 @@ def test_the_usual_environment_variable_is_respected(variable: str, wanted: int)
     most, running = map(int, run(script, OMP_NUM_THREADS=variable, OPENBLAS_NUM_THREADS="1").split())
     assert most == wanted
     assert running in (0, wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("call", ["model.synthesize(np.repeat(positions, 100, axis=0), threads=N)", LOCATE])
+def test_daemon_threads_may_be_in_a_call_when_the_interpreter_ends(call: str, threads: int) -> None:
+    # Python unwinds such a thread where it asks for the lock; a destructor in the way would abort the process
+    script = f"""
+    channels = model.synthesize(positions)
+    localizer = wfx.Localizer(model)
+    def work():
+        while True:
+            {call.replace("=N)", f"={threads})")}
+    for _ in range(3):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.3)
+    print("end")
+    """
+    assert run(script) == "end"
 
 
 LONG_CALLS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import wavefix
+from compare_stubs import differences
 from wavefix import _core
 
 Parameters = list[tuple[str, bool]]  # name, has a default
@@ -58,3 +59,38 @@ def test_stub_has_the_parameters_of_the_extension(name: str) -> None:
     parameters = extension_parameters(name)
     assert parameters is not None, f"{name}: no signature in its docstring"
     assert parameters == stub_parameters(FUNCTIONS[name])
+
+
+GENERATED = """
+class Thing:
+    def __init__(self, size: typing.SupportsInt | typing.SupportsIndex, rows: typing.Any = None) -> None: ...
+    @property
+    def values(self) -> numpy.typing.NDArray[numpy.float64]: ...
+def work(thing: Thing, name: str) -> tuple: ...
+"""
+COMMITTED = """
+class Thing:
+    def __init__(self, size: int, rows: NDArray[np.float64] | None = None) -> None: ...
+    @property
+    def values(self) -> NDArray[np.float64]: ...
+def work(thing: Thing, name: str) -> tuple[int, float]: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("size: int", "size: float", "Thing.__init__"),
+        ("size: int", "length: int", "Thing.__init__"),
+        (" = None", "", "Thing.__init__"),
+        (", name: str", "", "work"),
+        ("name: str", "name: bytes", "work"),
+        ("NDArray[np.float64]: ...\ndef", "NDArray[np.float32]: ...\ndef", "Thing.values"),
+        ("def values", "def value", "Thing.values"),
+        ("def work", "def more(): ...\ndef work", "more"),
+    ],
+)
+def test_a_stub_that_the_generator_contradicts_is_noticed(before: str, after: str, name: str) -> None:
+    assert differences(GENERATED, COMMITTED) == []
+    assert before in COMMITTED
+    assert any(name in line for line in differences(GENERATED, COMMITTED.replace(before, after)))

@@ -9,8 +9,15 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <string>
+#include <thread>
 #include <utility>
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
 
 #include "wavefix/error.hpp"
 #include "wavefix/parallel.hpp"
@@ -90,6 +97,33 @@ std::pair<py::array, View<T, N>> output_array(const py::object& out, const char*
   return {array, View<T, N>(array.mutable_data(), shape)};
 }
 
+/// Memory of an argument.
+struct Extent {
+  const char* argument;
+  const char* begin;
+  std::size_t bytes;
+};
+
+template <class T, std::size_t N>
+Extent extent_of(const char* argument, const View<T, N>& view) {
+  return {argument, reinterpret_cast<const char*>(view.data), view.size() * sizeof(T)};
+}
+
+/// Rows are computed several at once and in any order: what one writes must not be what another reads or writes.
+inline void require_apart(std::initializer_list<Extent> outputs, std::initializer_list<Extent> inputs) {
+  const auto require = [](const Extent& one, const Extent& other) {
+    // as numbers: pointers into different arrays have no order
+    const auto a = reinterpret_cast<std::uintptr_t>(one.begin), b = reinterpret_cast<std::uintptr_t>(other.begin);
+    if (a < b + other.bytes && b < a + one.bytes) {
+      throw py::value_error(std::string(one.argument) + ": shares memory with " + other.argument);
+    }
+  };
+  for (auto output = outputs.begin(); output != outputs.end(); ++output) {
+    for (const Extent& input : inputs) require(*output, input);
+    for (auto other = std::next(output); other != outputs.end(); ++other) require(*output, *other);
+  }
+}
+
 /// A worker of a torch data loader has neighbors. torch tells them by omp_set_num_threads to stay on one thread, but
 /// its OpenMP runtime need not be the one that this library was linked with.
 inline bool in_data_loader_worker() {
@@ -98,6 +132,36 @@ inline bool in_data_loader_worker() {
   const py::handle loader(module);
   return py::hasattr(loader, "get_worker_info") && !loader.attr("get_worker_info")().is_none();
 }
+
+/// Runs `take_gil`. Up to 3.13, an interpreter that shuts down ends a daemon thread where it asks for the GIL, by
+/// unwinding its stack; neither a destructor nor a catch (...) on the way survives that. Such a thread sleeps instead
+/// until the process is gone, as it does in later versions.
+template <class Function>
+auto or_sleep_at_exit(const Function& take_gil) {
+#if defined(__GLIBCXX__)
+  try {
+    return take_gil();
+  } catch (const abi::__forced_unwind&) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+#else
+  return take_gil();
+#endif
+}
+
+/// The GIL, released while this lives.
+class GilReleased {
+ public:
+  GilReleased() : state_(PyEval_SaveThread()) {}
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+  ~GilReleased() {
+    or_sleep_at_exit([this] { PyEval_RestoreThread(state_); });
+  }
+
+ private:
+  PyThreadState* state_;
+};
 
 /// Execution with `threads`, interrupted by Ctrl-C. Call with the GIL held, run the work with it released.
 inline Execution execution_of(int threads) {
@@ -109,8 +173,10 @@ inline Execution execution_of(int threads) {
     const auto now = clock::now();
     if (now - last < std::chrono::milliseconds(50)) return false;  // taking the GIL costs more than a small item
     last = now;
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
+    return or_sleep_at_exit([] {
+      const py::gil_scoped_acquire gil;
+      return PyErr_CheckSignals() != 0;
+    });
   };
   return execution;
 }

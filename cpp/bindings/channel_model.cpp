@@ -22,7 +22,7 @@ py::array_t<double> array_of(const std::vector<double>& values, std::size_t colu
 
 ChannelModel from_bytes(const py::bytes& data) {
   const auto view = static_cast<std::string_view>(data);
-  const py::gil_scoped_release released;
+  const GilReleased released;
   return ChannelModel::from_bytes(view.data(), view.size());
 }
 
@@ -30,9 +30,10 @@ py::array synthesize(const ChannelModel& model, const py::object& positions, con
   const auto points = view_of<const double, 2>(positions, "positions", {any_extent, 3});
   const std::array<std::size_t, 3> shape{points.shape[0], model.n_antennas(), model.n_subcarriers()};
   const auto channels = output_array<cfloat, 3>(out, "out", shape);
+  require_apart({extent_of("out", channels.second)}, {extent_of("positions", points)});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     model.synthesize(points, channels.second, execution);
   }
   return channels.first;
@@ -44,9 +45,11 @@ py::tuple synthesize_with_jacobian(const ChannelModel& model, const py::object& 
   const std::array<std::size_t, 3> shape{points.shape[0], model.n_antennas(), model.n_subcarriers()};
   const auto channels = output_array<cfloat, 3>(out, "out", shape);
   const auto jacobian = output_array<cfloat, 4>(out_jacobian, "out_jacobian", {shape[0], 3, shape[1], shape[2]});
+  require_apart({extent_of("out", channels.second), extent_of("out_jacobian", jacobian.second)},
+                {extent_of("positions", points)});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     model.synthesize(points, channels.second, jacobian.second, execution);
   }
   return py::make_tuple(channels.first, jacobian.first);
@@ -63,7 +66,14 @@ void bind_channel_model(py::module_& m) {
           "basis", [](const Region& r) { return array_of(r.basis, 3); }, "[d, 3], orthonormal rows.")
       .def_property_readonly(
           "lower", [](const Region& r) { return array_of(r.lower, 1); }, "[d], meters.")
-      .def_property_readonly("upper", [](const Region& r) { return array_of(r.upper, 1); }, "[d], meters.");
+      .def_property_readonly(
+          "upper", [](const Region& r) { return array_of(r.upper, 1); }, "[d], meters.")
+      .def(py::pickle([](const Region& r) { return py::make_tuple(r.origin, r.basis, r.lower, r.upper); },
+                      [](const py::tuple& state) {
+                        if (state.size() != 4) throw py::value_error("not the state of a Region");
+                        return Region{state[0].cast<std::array<double, 3>>(), state[1].cast<std::vector<double>>(),
+                                      state[2].cast<std::vector<double>>(), state[3].cast<std::vector<double>>()};
+                      }));
 
   py::class_<ChannelModel>(m, "ChannelModel", "A trained channel model; wavefix.ChannelModel wraps it.")
       .def_static("from_bytes", &from_bytes, py::arg("data"), "Read the bytes of a model file.")

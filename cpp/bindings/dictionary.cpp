@@ -18,12 +18,15 @@ py::tuple search(const Dictionary& dictionary, const py::object& queries, const 
   const auto query_view =
       view_of<const cfloat, 3>(queries, "queries", {any_extent, dictionary.n_antennas(), dictionary.n_subcarriers()});
   const Similarity chosen = parse_similarity(similarity);
+  if (k < 1 || k > dictionary.size()) {  // before the arrays of the answer are made
+    throw_shape("k", "1 to " + std::to_string(dictionary.size()) + " entries", std::to_string(k));
+  }
   const std::array<std::size_t, 2> shape{query_view.shape[0], k};
   auto [indices, index_view] = output_array<std::int64_t, 2>(py::none(), "indices", shape);
   auto [distances, distance_view] = output_array<double, 2>(py::none(), "distances", shape);
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     dictionary.search(query_view, chosen, index_view, distance_view, execution);
   }
   return py::make_tuple(indices, distances);
@@ -54,7 +57,7 @@ void bind_dictionary(py::module_& m) {
             const auto channel_view =
                 view_of<const cfloat, 3>(channels, "channels", {any_extent, any_extent, any_extent});
             const Execution execution = execution_of(0);
-            const py::gil_scoped_release release;
+            const GilReleased release;
             return Dictionary::from_measurements(position_view, channel_view, subspace, execution);
           },
           py::arg("positions"), py::arg("channels"), py::arg("subspace") = true)

@@ -9,13 +9,10 @@
 namespace wavefix::bindings {
 namespace {
 
-/// Plans large models for seconds: as the one item of a loop, so that Ctrl-C stops it.
 std::unique_ptr<Localizer> plan(const ChannelModel& model, const LocalizerOptions& options) {
-  std::unique_ptr<Localizer> made;
   const Execution execution = execution_of(1);
-  const py::gil_scoped_release release;
-  parallel_for(1, execution, [&](std::size_t, int) { made = std::make_unique<Localizer>(model, options); });
-  return made;
+  const GilReleased release;
+  return std::make_unique<Localizer>(model, options, execution);
 }
 
 py::tuple locate(const Localizer& localizer, std::size_t n_antennas, std::size_t n_subcarriers,
@@ -29,9 +26,13 @@ py::tuple locate(const Localizer& localizer, std::size_t n_antennas, std::size_t
   auto [residual, residual_view] = output_array<double, 1>(given("residual"), "out.residual", {n});
   auto [ambiguity, ambiguity_view] = output_array<double, 1>(given("ambiguity"), "out.ambiguity", {n});
   auto [floating, floating_view] = output_array<double, 2>(given("float_position"), "out.float_position", {n, 3});
+  require_apart({extent_of("out.position", position_view), extent_of("out.covariance", covariance_view),
+                 extent_of("out.status", status_view), extent_of("out.residual", residual_view),
+                 extent_of("out.ambiguity", ambiguity_view), extent_of("out.float_position", floating_view)},
+                {extent_of("channels", channel_view)});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     localizer.locate(channel_view,
                      {position_view, covariance_view, status_view, residual_view, ambiguity_view, floating_view},
                      execution);

@@ -54,7 +54,7 @@ py::tuple simulate_scene(const PropagationScene& made, const py::object& positio
   auto [flags, flag_view] = output_array<bool, 1>(py::none(), "line_of_sight", {x.shape[0]});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     simulate(made.scene, x, channel_view, flag_view, made.options, execution);
   }
   return py::make_tuple(channels, flags);
@@ -63,7 +63,7 @@ py::tuple simulate_scene(const PropagationScene& made, const py::object& positio
 py::list trace_scene(const PropagationScene& made, const std::array<double, 3>& position) {
   std::vector<Path> paths;
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     paths = trace(made.scene, position, made.options);
   }
   py::list list;

@@ -18,7 +18,7 @@ py::tuple refine_batch(const ChannelModel& model, const py::object& channels, co
   auto [iterations, iteration_view] = output_array<int, 1>(py::none(), "iterations", {n});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     refine(model, channel_view, start_view, options, position_view, cost_view, iteration_view, execution);
   }
   return py::make_tuple(positions, costs, iterations);
@@ -29,7 +29,7 @@ py::array bound(const ChannelModel& model, const py::object& positions, double s
   auto [bounds, bound_view] = output_array<double, 1>(py::none(), "bounds", {position_view.shape[0]});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     position_error_bound(model, position_view, snr_db, bound_view, execution);
   }
   return bounds;

@@ -36,7 +36,7 @@ void accumulate(const py::object& positions, const py::object& offsets, const py
       view_of<const cfloat, 3>(amplitudes, "amplitudes", {n, antennas, arrays.sources.positions.shape[0]});
   const auto channel_view = view_of<cfloat, 3>(channels, "channels", {n, antennas, tones});
   const Execution execution = execution_of(threads);
-  const py::gil_scoped_release release;
+  const GilReleased release;
   source_accumulate(arrays.measurement, arrays.sources, amplitude_view, channel_view, execution);
 }
 
@@ -49,7 +49,7 @@ py::array project(const py::object& positions, const py::object& offsets, const 
   auto [out, out_view] = output_array<cfloat, 3>(py::none(), "out", {arrays.sources.positions.shape[0], n, antennas});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     source_project(arrays.measurement, arrays.sources, channel_view, out_view, execution);
   }
   return out;
@@ -63,7 +63,7 @@ py::array scores(const py::object& positions, const py::object& values, const py
   auto [out, out_view] = output_array<double, 1>(py::none(), "out", {candidate_view.shape[0]});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     source_scores(position_view, value_view, candidate_view, frequency, out_view, execution);
   }
   return out;
@@ -85,7 +85,7 @@ py::tuple normal_equations(const py::object& positions, const py::object& offset
   auto [gradient, gradient_view] = output_array<double, 1>(py::none(), "gradient", {unknowns});
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     source_normal_equations(arrays.measurement, arrays.sources, basis_view, amplitude_view, residual_view, middle_view,
                             reference_frequency, matrix_view, gradient_view, execution);
   }
@@ -111,7 +111,7 @@ py::tuple terms(const py::object& positions, const py::object& offsets, const py
   if (!basis) basis_view.data = nullptr;
   const Execution execution = execution_of(threads);
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     source_terms(arrays.measurement, arrays.sources, gains, basis_view, out_view, execution);
   }
   return py::make_tuple(basis_out, out);
@@ -134,7 +134,7 @@ py::tuple grow_gate(const py::object& positions, const py::object& offsets, cons
   const Execution execution = execution_of(threads);
   SourceGate gate{std::move(lines), std::move(leaves)};
   {
-    const py::gil_scoped_release release;
+    const GilReleased release;
     gate = source_grow_gate(measurement, position, rotation, gate, wanted_view, weight_view, {least_gain, most_lines},
                             execution);
   }

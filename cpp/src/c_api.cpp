@@ -196,6 +196,10 @@ LocalizerOptions options_of(const wavefix_localizer_options* given) {
   return options;
 }
 
+Execution planning_of(const wavefix_localizer_options* given) {
+  return execution_of(given == nullptr ? nullptr : read_struct(given, "wavefix_localizer_options", {}).planning);
+}
+
 /// No array of the caller can have `n` rows of this many bytes; and products of sizes cannot overflow below.
 void require_rows(std::size_t n, std::size_t bytes_of_a_row) {
   if (n > std::numeric_limits<std::size_t>::max() / 2 / bytes_of_a_row) {
@@ -303,8 +307,8 @@ wavefix_code wavefix_localizer_create(const wavefix_model* model, const wavefix_
     require_pointer(localizer, "localizer");
     *localizer = nullptr;
     require_pointer(model, "model");
-    *localizer = new wavefix_localizer{Localizer(model->model, options_of(options)), model->model.n_antennas(),
-                                       model->model.n_subcarriers(), model->model.bytes()};
+    *localizer = new wavefix_localizer{Localizer(model->model, options_of(options), planning_of(options)),
+                                       model->model.n_antennas(), model->model.n_subcarriers(), model->model.bytes()};
   });
 }
 

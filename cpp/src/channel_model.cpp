@@ -10,6 +10,7 @@
 
 #include "channel_model_kinds.hpp"
 #include "safetensors.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -151,6 +152,7 @@ ChannelModel::ChannelModel(std::shared_ptr<const Implementation> implementation)
     : implementation_(std::move(implementation)) {}
 
 ChannelModel ChannelModel::from_bytes(const void* data, std::size_t size) {
+  const Untrapped untrapped;
   const safetensors::File file = safetensors::parse(data, size);
   require_metadata(file.metadata, "format", "wavefix");
   require_metadata(file.metadata, "format_version", "1");
@@ -217,6 +219,7 @@ void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> c
 
 void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> channels, View<cfloat, 4> jacobian,
                               const Execution& execution) const {
+  const Untrapped untrapped;
   const std::size_t count = positions.shape[0], antennas = n_antennas(), subcarriers = n_subcarriers();
   if (positions.shape[1] != 3) throw_shape("positions", "shape (n, 3)", shape_text(positions.shape));
   check_shape<3>("channels", channels.shape, {count, antennas, subcarriers});

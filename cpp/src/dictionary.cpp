@@ -9,6 +9,7 @@
 #include "channel_math.hpp"
 #include "dictionary_entries.hpp"
 #include "kernels.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -16,6 +17,7 @@ Dictionary::Dictionary(std::shared_ptr<const Entries> entries) : entries_(std::m
 
 Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels, bool subspace,
                                          const Execution& execution) {
+  const Untrapped untrapped;
   if (channels.empty())
     throw_shape("channels", "at least one location, antenna and subcarrier", shape_text(channels.shape));
   if (positions.shape[0] != channels.shape[0] || positions.shape[1] != 3) {
@@ -49,6 +51,7 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
 }
 
 Dictionary Dictionary::from_model(const ChannelModel& model, const Grid& grid, std::size_t memory_limit) {
+  const Untrapped untrapped;
   auto entries = std::make_shared<Entries>();
   entries->count = grid.size();
   entries->n_antennas = model.n_antennas();
@@ -101,6 +104,7 @@ void validate_search(View<const cfloat, 3> queries, const Dictionary& dictionary
 
 void Dictionary::search(View<const cfloat, 3> queries, Similarity similarity, View<std::int64_t, 2> indices,
                         View<double, 2> distances, const Execution& execution) const {
+  const Untrapped untrapped;
   validate_search(queries, *this, indices, distances);
   const std::size_t n = queries.shape[0], k = indices.shape[1];
   const std::size_t chunk = entries_->query_chunk(k);

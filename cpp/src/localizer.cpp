@@ -6,6 +6,7 @@
 
 #include "channel_math.hpp"
 #include "strategy.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -94,12 +95,15 @@ struct Localizer::Plan {
   }
 };
 
-Localizer::Localizer(const ChannelModel& model, const LocalizerOptions& options) {
+Localizer::Localizer(const ChannelModel& model, const LocalizerOptions& options, const Execution& planning) {
+  const Untrapped untrapped;
   validate(options);
   const Refiner check_options(model, options.refine);
-  auto strategy =
-      options.strategy == "float_fix" ? make_float_fix(model, options) : make_paper_strategy(model, options);
-  plan_ = std::make_shared<const Plan>(Plan{model, options, std::move(strategy)});
+  parallel_for(1, {1, planning.interrupt}, [&](std::size_t, int) {  // the one item of a loop can be interrupted
+    auto strategy =
+        options.strategy == "float_fix" ? make_float_fix(model, options) : make_paper_strategy(model, options);
+    plan_ = std::make_shared<const Plan>(Plan{model, options, std::move(strategy)});
+  });
 }
 
 const LocalizerOptions& Localizer::options() const { return plan_->options; }
@@ -107,6 +111,7 @@ const LocalizerOptions& Localizer::options() const { return plan_->options; }
 std::size_t Localizer::bytes(std::size_t n_queries) const { return plan_->strategy->bytes(n_queries); }
 
 void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const Execution& execution) const {
+  const Untrapped untrapped;
   const Plan& plan = *plan_;
   const std::size_t n = channels.shape[0];
   const auto require_shape = [](const char* name, const auto& view, const auto& expected) {

@@ -15,6 +15,7 @@
 #include <system_error>
 #include <thread>
 
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 #if defined(_OPENMP)
@@ -116,6 +117,20 @@ struct Job {
   }
 };
 
+/// A thread that holds one keeps this code in memory, also where a program has linked the static library into a plugin
+/// of its own and closes that: the C++ runtime does not unload a library that a living thread owes a destructor.
+struct Pin {
+  Pin() {}
+  ~Pin() { ++released; }
+  static std::atomic<int> released;  // for a destructor that no compiler takes for an empty one
+};
+std::atomic<int> Pin::released{0};
+
+void pin() {
+  thread_local const Pin held;
+  (void)held;
+}
+
 /// Helper threads, woken when a loop has room for them. Never destroyed: its threads sleep until the process ends.
 class Pool {
  public:
@@ -180,6 +195,7 @@ class Pool {
   void grow(int count) {
 #if defined(WAVEFIX_PTHREADS)
     if (threads_ >= count) return;
+    pin();                 // until the helpers hold their own
     sigset_t all, before;  // signals belong to the threads of the program
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -197,6 +213,7 @@ class Pool {
   }
 
   [[noreturn]] void help() {
+    pin();
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       lock.unlock();
@@ -234,13 +251,19 @@ class Pool {
 
 std::atomic<Pool*> current_pool{nullptr};
 
-Pool& pool() {
+// While the library is loaded, not in a first call: the child of a fork in the middle of that would wait for ever for
+// an answer that no thread of its own will give.
+[[maybe_unused]] const bool prepared = [] {
+  processors();
 #if defined(WAVEFIX_PTHREADS)
   // The child of a fork has none of the threads: it forgets the pool, whose mutex may be locked for ever, and makes
   // one.
-  static const int watched = pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
-  (void)watched;
+  pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr); });
 #endif
+  return true;
+}();
+
+Pool& pool() {
   Pool* existing = current_pool.load();
   if (existing != nullptr) return *existing;
   Pool* const made = new Pool;
@@ -262,13 +285,15 @@ int default_threads() {
 
 }  // namespace
 
+thread_local bool Untrapped::untrapped_ = false;
+
 int thread_count(std::size_t items, int requested) {
   if (inside_loop) return 1;
 #if defined(_OPENMP)
   if (omp_in_parallel()) return 1;
 #endif
   // each thread has a workspace: a slip of the pen must not take all memory
-  static const int most = std::max(64, 4 * processors());
+  const int most = std::max(64, 4 * processors());
   const int threads = std::clamp(requested > 0 ? requested : default_threads(), 1, most);
   return static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(items, 1)));
 }
@@ -292,6 +317,7 @@ void checkpoint() {
 
 void parallel_for(std::size_t items, const Execution& execution, const Body& body) {
   const int threads = thread_count(items, execution.threads);
+  const Untrapped untrapped;
   if (threads > 1) {
     Job job(items, body, threads - 1);
     pool().run(job, execution);

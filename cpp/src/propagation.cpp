@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "images.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -221,6 +222,7 @@ void check_material(const Material& material, const std::string& name) {
 }  // namespace
 
 void check_scene(const Scene& scene, const SimulateOptions& options) {
+  const Untrapped untrapped;
   for (std::size_t i = 0; i < scene.walls.size(); ++i) {
     const std::string name = "walls[" + std::to_string(i) + "]";
     check_material(scene.walls[i].material, name + ".material");
@@ -257,11 +259,13 @@ std::vector<double> frequencies_of(const Scene& scene) {
 }
 
 Coefficients reflection(const Material& material, double frequency, double cos_incidence) {
+  const Untrapped untrapped;
   const Interface surface(material, frequency, cos_incidence);
   return {surface.reflected(surface.half_space.te), surface.reflected(surface.half_space.tm)};
 }
 
 Coefficients transmission(const Material& material, double frequency, double cos_incidence) {
+  const Untrapped untrapped;
   const Interface surface(material, frequency, cos_incidence);
   // without the slab the field advances by this much over its thickness, and path lengths count that already
   const double skipped = 2 * pi * frequency / speed_of_light * material.thickness * cos_incidence;
@@ -271,6 +275,7 @@ Coefficients transmission(const Material& material, double frequency, double cos
 
 void simulate(const Scene& scene, View<const double, 2> positions, View<cfloat, 3> channels,
               View<bool, 1> line_of_sight, const SimulateOptions& options, const Execution& execution) {
+  const Untrapped untrapped;
   check_scene(scene, options);
   const std::size_t n = positions.shape[0], antennas = scene.antennas.size();
   if (positions.shape[1] != 3) throw_shape("positions", "shape (n, 3)", shape_text(positions.shape));
@@ -305,6 +310,7 @@ void simulate(const Scene& scene, View<const double, 2> positions, View<cfloat, 
 }
 
 std::vector<Path> trace(const Scene& scene, const std::array<double, 3>& position, const SimulateOptions& options) {
+  const Untrapped untrapped;
   check_scene(scene, options);
   const View<const double, 2> positions(position.data(), {1, 3});
   check_positions(scene, positions);

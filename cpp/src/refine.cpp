@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "channel_math.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -176,6 +177,7 @@ Refinement Refiner::refine(const cfloat* channel, const double* start) {
 void refine(const ChannelModel& model, View<const cfloat, 3> channels, View<const double, 2> starts,
             const RefineOptions& options, View<double, 2> positions, View<double, 1> costs, View<int, 1> iterations,
             const Execution& execution) {
+  const Untrapped untrapped;
   const std::size_t n = channels.shape[0];
   const std::array<std::size_t, 3> expected{n, model.n_antennas(), model.n_subcarriers()};
   if (channels.shape != expected) throw_shape("channels", "shape " + shape_text(expected), shape_text(channels.shape));
@@ -230,6 +232,7 @@ std::array<double, 9> covariance(const std::array<double, 9>& information, const
 
 void position_error_bound(const ChannelModel& model, View<const double, 2> positions, double snr_db,
                           View<double, 1> bounds, const Execution& execution) {
+  const Untrapped untrapped;
   const std::size_t n = positions.shape[0], size = model.n_antennas() * model.n_subcarriers();
   if (positions.shape[1] != 3) throw_shape("positions", "shape (n, 3)", shape_text(positions.shape));
   if (bounds.shape[0] != n) throw_shape("bounds", "shape (" + std::to_string(n) + ",)", shape_text(bounds.shape));

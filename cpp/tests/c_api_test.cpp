@@ -265,6 +265,22 @@ TEST_CASE("C: an interrupt stops a call, and an exception of the callback stays 
   execution.interrupt = [](void*) -> int { throw std::runtime_error("from the callback"); };
   CHECK(wavefix_locate(localizer.get(), floats(channels), n, 8, 12, &nothing, &execution) == WAVEFIX_INTERNAL_ERROR);
   CHECK(message_holds("from the callback"));
+
+  wavefix_localizer_options options;
+  options.struct_size = sizeof options;
+  REQUIRE(wavefix_localizer_defaults(&options) == WAVEFIX_OK);
+  CHECK(options.planning == nullptr);
+  options.planning = &execution;
+  wavefix_localizer* planned = nullptr;
+  for (const bool stop : {true, false}) {
+    execution.interrupt = stop ? [](void*) { return 1; } : [](void*) { return 0; };
+    CHECK(wavefix_localizer_create(model.get(), &options, &planned) == (stop ? WAVEFIX_INTERRUPTED : WAVEFIX_OK));
+    CHECK((planned == nullptr) == stop);
+  }
+  wavefix_localizer_free(planned);
+  execution.struct_size = 0;
+  CHECK(wavefix_localizer_create(model.get(), &options, &planned) == WAVEFIX_ARGUMENT_ERROR);
+  CHECK(message_holds("wavefix_execution.struct_size is 0"));
 }
 
 TEST_CASE("C: threads have messages of their own") {

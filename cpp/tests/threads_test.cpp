@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cfenv>
 #include <chrono>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -103,6 +104,33 @@ TEST_CASE("threads round as their caller does") {
   wavefix::parallel_for(64, {3, {}}, [&](std::size_t, int) { different += std::fegetround() != FE_TONEAREST; });
   CHECK(different == 0);
 }
+
+#if defined(__GLIBC__)
+TEST_CASE("a host's traps of floating-point errors neither go off on threads of a loop nor get lost") {
+  const int wanted = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW;
+  std::feclearexcept(FE_ALL_EXCEPT);
+  if (feenableexcept(wanted) == -1) return;  // a processor without
+  volatile double zero = 0.0;
+  std::atomic<int> answers{0};
+  const auto divide = [&](std::size_t, int) { answers += std::isnan(zero / zero) && std::isinf(1.0 / zero); };
+  for (const int threads : {1, 3}) wavefix::parallel_for(64, {threads, {}}, divide);
+  try {
+    wavefix::parallel_for(64, {2, {}}, [&](std::size_t index, int worker) {
+      divide(index, worker);
+      wavefix::parallel_for(2, {1, {}}, divide);  // one inside of another ends before it
+      divide(index, worker);
+      if (index == 5) throw wavefix::DataError("leaves early");
+    });
+  } catch (const wavefix::DataError&) {
+    ++answers;
+  }
+  const int trapped = fegetexcept(), raised = std::fetestexcept(wanted);
+  fedisableexcept(FE_ALL_EXCEPT);
+  CHECK(answers >= 129 + 4 * 6);
+  CHECK(trapped == wanted);
+  CHECK(raised == 0);
+}
+#endif
 
 /// Everything that a localizer answers about 12 users, as one vector.
 std::vector<double> located(const wavefix::Localizer& localizer, const wavefix::ChannelModel& model,

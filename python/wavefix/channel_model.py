@@ -23,7 +23,7 @@ class ChannelModel:
     __slots__ = ("_core", "_data")
 
     def __init__(self, data: bytes) -> None:
-        self._data = bytes(data)
+        self._data = bytes(memoryview(data))  # bytes() alone would take a number for a size
         self._core = _core.ChannelModel.from_bytes(self._data)
 
     @classmethod
@@ -32,6 +32,7 @@ class ChannelModel:
 
         Raises:
             ModelFormatError: not a model file, or one that contradicts itself; the message says where.
+            TypeError: ``data`` is neither ``bytes`` nor anything else with the buffer protocol.
         """
         return cls(data)
 
@@ -90,6 +91,7 @@ class ChannelModel:
 
         Raises:
             ShapeError: ``positions`` or ``out`` has the wrong shape.
+            ValueError: ``out`` shares memory with ``positions`` or, as a pair, with itself.
             DataError: a position is not finite.
         """
         points = as_points("positions", positions)

@@ -32,6 +32,12 @@ class Dictionary:
             raise TypeError("a Dictionary of measurements has no pickle; pickle the ChannelDataset that it holds")
         return Dictionary.from_model, self._source
 
+    def __copy__(self) -> Dictionary:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Dictionary:
+        return self
+
     @classmethod
     def from_measurements(cls, data: ChannelDataset, *, subspace: bool = True) -> Dictionary:
         """The fingerprints of ``data`` (copied).

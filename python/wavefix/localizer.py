@@ -89,6 +89,8 @@ def _require_fix_array(path: Path_, name: str, array: NDArray[Any], shape: tuple
 class Localizer:
     """Locates users from one channel snapshot each. Plan once, locate often; safe to share between threads.
 
+    It never changes, so copies are references. Pickles hold the model and the options, and plan again.
+
     Args:
         model: the channel model.
         strategy: one of ``wavefix.STRATEGIES``. ``float_fix``: a position with free path gains first, then the
@@ -126,6 +128,12 @@ class Localizer:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.model, self._settings)
 
+    def __copy__(self) -> Localizer:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Localizer:
+        return self
+
     @property
     def options(self) -> LocalizerOptions:
         """The options in force."""
@@ -143,6 +151,7 @@ class Localizer:
 
         Raises:
             ShapeError, TypeError: ``channels`` does not fit the model.
+            ValueError: an array of ``out`` shares memory with another or with ``channels``.
         """
         antennas, subcarriers = len(self.model.antenna_positions), len(self.model.frequencies)
         target = None

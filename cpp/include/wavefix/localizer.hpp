@@ -54,7 +54,7 @@ struct LocalizerOptions {
   RefineOptions refine;                                         ///< (c), (e)
 };
 
-/// Where locate() writes, one row a query.
+/// Where locate() writes, one row a query: memory that nothing else of the call reads or writes.
 struct Fixes {
   View<double, 2> position;      ///< [n, 3] meters
   View<double, 3> covariance;    ///< [n, 3, 3] square meters, (7) at the noise variance that the residual suggests
@@ -67,7 +67,8 @@ struct Fixes {
 /// Safe to share between threads: locate() is const and keeps its scratch to itself.
 class WAVEFIX_API Localizer {
  public:
-  explicit Localizer(const ChannelModel& model, const LocalizerOptions& options = {});
+  /// Planning takes seconds for a large model, on one thread; the interrupt of `planning` stops it.
+  explicit Localizer(const ChannelModel& model, const LocalizerOptions& options = {}, const Execution& planning = {});
 
   /// Channels [n, n_antennas, n_subcarriers] to fixes; results do not depend on the batch or on threads.
   void locate(View<const cfloat, 3> channels, const Fixes& fixes, const Execution& execution = {}) const;

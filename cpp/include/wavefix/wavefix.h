@@ -7,7 +7,8 @@
  * versions add fields at the end only: a library accepts the shorter struct of an older caller (what is missing takes
  * its default) and the longer one of a newer caller as long as what it does not know is zero.
  * Arrays are in C order; lengths are meters, frequencies hertz. A complex number is two floats, real and imaginary
- * part. Handles may be shared between threads; only *_free must not run while another call uses the handle. */
+ * part. Handles may be shared between threads; only *_free must not run while another call uses the handle.
+ * What a call writes must not overlap what it reads, nor anything else that it writes. */
 #ifndef WAVEFIX_WAVEFIX_H
 #define WAVEFIX_WAVEFIX_H
 
@@ -120,6 +121,7 @@ typedef struct wavefix_localizer_options {
   size_t max_candidates;
   size_t minima;
   size_t finalists;
+  const wavefix_execution* planning; /* NULL, or its interrupt stops wavefix_localizer_create */
 } wavefix_localizer_options;
 
 /* Fills the caller's struct, whose struct_size is set, with the defaults. */
