@@ -152,15 +152,19 @@ class FloatFix final : public Strategy {
   }
 
   /// Is the fix about as good as the best float solution, which is free to choose the gains? Otherwise it is in a wrong
-  /// minimum. (16)
+  /// minimum. (16) A float solution that says so is looked at without tables, whose errors would say it too.
   bool settled(Worker& worker) const {
     const Query& query = worker.query;
-    const FloatPoint* best = &worker.floats.front();
-    for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
-    const double unknowns = plan_->unknowns(), noise = plan_->noise_variance(query, *best);
-    const double by_noise = noise * (unknowns + 6.0 * std::sqrt(unknowns));
+    const double unknowns = plan_->unknowns();
     const double by_model = (options_.poor_fit_factor * model_.validation_nmse() + 1e-3) * query.energy;
-    return worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model;
+    while (true) {
+      FloatPoint* best = &worker.floats.front();
+      for (FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
+      const double by_noise = plan_->noise_variance(query, *best) * (unknowns + 6.0 * std::sqrt(unknowns));
+      if (worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model) return true;
+      if (best->confirmed) return false;
+      worker.cost.confirm(query, *best);
+    }
   }
 
   ChannelModel model_;
