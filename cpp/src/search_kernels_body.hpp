@@ -115,32 +115,39 @@ inline Ints load_pairs(const short* from) {
 /// All screened_rows rows times Columns columns, a pair of levels at a time.
 template <std::size_t Columns>
 void multiply_pairs(const PairProducts& task, std::size_t column) {
+  // One query waits for memory only, which comes fastest in the order in which it lies.
+  constexpr std::size_t vectors = Columns == 1 ? screened_rows / lane_width : 2;
   const short* from[Columns];
   for (std::size_t c = 0; c < Columns; ++c) from[c] = task.columns[column + c];
-  for (std::size_t row = 0; row < screened_rows; row += 2 * lane_width) {
+  for (std::size_t row = 0; row < screened_rows; row += vectors * lane_width) {
     const short* lane = task.block + 2 * row;
-    Ints low[Columns], high[Columns];
+    Ints sums[Columns][vectors];
 #pragma GCC unroll 8
-    for (std::size_t c = 0; c < Columns; ++c) low[c] = high[c] = Ints{};
+    for (std::size_t c = 0; c < Columns; ++c) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = Ints{};
+    }
     for (std::size_t level = 0; level < task.levels; level += 2, lane += 2 * screened_rows) {
-      const Ints first = load_pairs(lane), second = load_pairs(lane + 2 * lane_width);
-      // a single query waits for memory only
-      if (Columns == 1) __builtin_prefetch(reinterpret_cast<const char*>(lane) + prefetched_bytes);
+      Ints rows[vectors];
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < vectors; ++v) rows[v] = load_pairs(lane + 2 * v * lane_width);
 #pragma GCC unroll 8
       for (std::size_t c = 0; c < Columns; ++c) {
         int pair;
         __builtin_memcpy(&pair, from[c] + level, sizeof(pair));
         const Ints both = Ints{} + pair;
-        low[c] = add_pairs(low[c], first, both);
-        high[c] = add_pairs(high[c], second, both);
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = add_pairs(sums[c][v], rows[v], both);
       }
     }
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c) {
-      float* const to = task.products[column + c] + row;
-      const Floats a = __builtin_convertvector(low[c], Floats), b = __builtin_convertvector(high[c], Floats);
-      store(to, task.more ? load(to) + a : a);
-      store(to + lane_width, task.more ? load(to + lane_width) + b : b);
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < vectors; ++v) {
+        float* const to = task.products[column + c] + row + v * lane_width;
+        const Floats sum = __builtin_convertvector(sums[c][v], Floats);
+        store(to, task.more ? load(to) + sum : sum);
+      }
     }
   }
 }
