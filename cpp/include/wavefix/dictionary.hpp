@@ -60,9 +60,8 @@ class WAVEFIX_API Dictionary {
 
   /// The `k = indices.shape[1]` entries nearest to each query, nearest first, ties by lower index. Distances are
   /// (4) or (5), recomputed in float64: the passes before, over coordinates or in float32, keep every entry that their
-  /// error bounds (17) cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and thread
-  /// count.
-  /// A query that is not finite gets index -1 and distance NaN.
+  /// error bounds (17) cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and
+  /// thread count. A query that is not finite gets index -1 and distance NaN.
   void search(View<const cfloat, 3> queries, Similarity similarity, View<std::int64_t, 2> indices,
               View<double, 2> distances, const Execution& execution = {}) const;
 
