@@ -119,8 +119,10 @@ def growth() -> str:
     lines = []
     for name, curve in rows_of("growth").items():
         values = ", ".join(duration(s) for s in curve["seconds"])
-        lines.append([name, ", ".join(f"{n:g}" for n in curve["at"]), values, f"{curve['exponent']:.2f}"])
-    return table(["", "at", "time of one", "exponent"], lines)
+        held = ", ".join(f"{n / 1e6:.3g}" for n in curve["bytes"])
+        exponents = [f"{curve[name]:.2f}" for name in ("exponent", "exponent_bytes")]
+        lines.append([name, ", ".join(f"{n:g}" for n in curve["at"]), values, exponents[0], held, exponents[1]])
+    return table(["", "at", "time of one", "exponent", "MB held", "exponent"], lines)
 
 
 def threads() -> str:
@@ -141,13 +143,19 @@ def draw_growth(path: Path) -> None:
     from matplotlib import pyplot
 
     curves = rows_of("growth")
-    figure, axes = pyplot.subplots(3, 3, figsize=(9, 8))
+    figure, axes = pyplot.subplots(4, 3, figsize=(9, 10))
+    for axis in axes.ravel()[len(curves) :]:
+        axis.remove()
     for axis, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):
         axis.loglog(curve["at"], [1e3 * s for s in curve["seconds"]], "o-", color="#1f5fa8")
         axis.set_title(f"{name} (exponent {curve['exponent']:.2f})", fontsize=8)
         axis.set_ylabel("ms", fontsize=8)
         axis.grid(True, which="both", alpha=0.3)
         axis.tick_params(labelsize=7)
+        memory = axis.twinx()
+        memory.loglog(curve["at"], [n / 1e6 for n in curve["bytes"]], "--", color="#b05a2c")
+        memory.set_ylabel("MB", fontsize=8)
+        memory.tick_params(labelsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

@@ -20,7 +20,16 @@ __attribute__((noinline)) void measured_kernel(const Work& work) {
 struct Inputs {
   std::vector<float> rows, columns, products, planes;
   std::vector<double> numbers, real, imag;
-  Inputs() : rows(1 << 16), columns(1 << 14), products(1 << 12), planes(1 << 12), numbers(256), real(256), imag(256) {
+  std::vector<short> integers;
+  Inputs()
+      : rows(1 << 16),
+        columns(1 << 14),
+        products(1 << 12),
+        planes(1 << 12),
+        numbers(256),
+        real(256),
+        imag(256),
+        integers(1 << 14, 3) {
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = 0.001f * static_cast<float>(i % 997) - 0.5f;
     for (std::size_t i = 0; i < columns.size(); ++i) columns[i] = 0.002f * static_cast<float>(i % 499) - 0.5f;
     for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0.37 * static_cast<double>(i);
@@ -36,12 +45,21 @@ bool run(const Kernels& kernels, const std::string& name, Inputs& in) {
     measured_kernel([&] {
       kernels.row_products({in.rows.data(), 32, 272, in.columns.data(), 8, 272, 256, in.products.data(), 32});
     });
-  } else if (name == "screen") {
-    Screen task{};
-    task.real = in.products.data();
-    task.energies = task.norms = task.tails = in.numbers.data() + 1;
-    task.scale = 1.0, task.limit = -1.0;
-    measured_kernel([&] { kernels.screen(task); });
+  } else if (name == "pair_products") {  // the same
+    const short* columns[8];
+    float* products[8];
+    for (std::size_t c = 0; c < 8; ++c) {
+      columns[c] = in.integers.data() + 256 * c, products[c] = in.products.data() + 32 * c;
+    }
+    measured_kernel([&] { kernels.pair_products({in.integers.data(), 256, columns, products, 8, false}); });
+  } else if (name == "screen") {  // 8 queries
+    const ScreenBounds bounds{1.0f, 0.5f, -1.0f, 0.0f};
+    const ScreenBounds* all[8];
+    const float* products[8];
+    for (std::size_t c = 0; c < 8; ++c) all[c] = &bounds, products[c] = in.products.data() + 32 * c;
+    unsigned wanted[8];
+    const float* const of_entries = in.columns.data();
+    measured_kernel([&] { kernels.screen({of_entries, of_entries, of_entries, products, all, 8, false, wanted}); });
   } else if (name == "unit_phasors") {
     measured_kernel([&] { kernels.unit_phasors(in.numbers.data(), 256, in.real.data(), in.imag.data()); });
   } else if (name == "multiply_planes") {

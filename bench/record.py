@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what docs/performance.md states, in interleaved rounds, into bench/results/.
 
-    python bench/record.py [search] [synthesize] [locate] [growth] [threads]
+    python bench/record.py [search] [synthesize] [locate] [growth] [threads]     all of them by default
 
 Speeds of one core are processor time of the calling thread, which another program on the machine hardly changes; those
 of two are times on the clock. bench/draw.py makes tables and pictures of the files.
@@ -28,7 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import wavefix as wfx
-from bench_dictionary import Case
+from bench_dictionary import BATCHES, Case
 from known_maps import street
 from paper_pipeline import PaperPipeline
 from plane_waves import add_noise
@@ -66,13 +66,20 @@ def search() -> list[dict[str, Any]]:
     faiss.omp_set_num_threads(1)
     rows = []
     sizes = [(8, 8, 1000), (8, 8, 10_000), (8, 8, 100_000), (32, 64, 1000), (32, 64, 10_000), (32, 64, 40_000)]
-    for kind in ("scene", "noise"):
-        for antennas, subcarriers, entries in [*sizes, (64, 64, 10_000)]:
-            case = Case(kind, antennas, subcarriers, entries)
+    # far: noise, and queries that are no entry's neighbors, so that no bound can exclude much
+    for kind, shapes in (
+        ("scene", [*sizes, (64, 64, 10_000)]),
+        ("noise", [*sizes, (64, 64, 10_000)]),
+        ("far", sizes[1::3]),
+    ):
+        for antennas, subcarriers, entries in shapes:
+            case = Case("noise" if kind == "far" else kind, antennas, subcarriers, entries)
+            if kind == "far":
+                case.queries = case.noise(np.random.default_rng(9), len(case.queries))
             flat, norms = case.entries.reshape(entries, -1), np.sqrt(case.energies)
             index = faiss.IndexFlatL2(2 * flat.shape[1])
             index.add(flat.view(np.float32))
-            for batch in (1, 16, 64):
+            for batch in (1, 16, max(BATCHES)):
                 queries = case.queries[:batch]
                 rows_of = queries.reshape(batch, -1)
                 runs: dict[str, Run] = {
@@ -171,32 +178,39 @@ def locate() -> list[dict[str, Any]]:
     return rows
 
 
-def growth() -> dict[str, Any]:
-    """Seconds of one fix, of one channel and of one search query, one quantity changed at a time."""
+Cost = tuple[float, int]  # seconds of one, bytes held between calls
 
-    def fix(antennas: int = 64, subcarriers: int = 64, paths: int = 12, width: float = 6.0) -> float:
+
+def growth() -> dict[str, Any]:
+    """Seconds of one fix, of one channel and of one search query, and bytes held, one quantity changed at a time."""
+
+    def fix(antennas: int = 64, subcarriers: int = 64, paths: int = 12, width: float = 6.0, batch: int = 40) -> Cost:
         model = street(antennas=antennas, subcarriers=subcarriers, paths=paths, size=width)
         region = model.region
-        y = np.random.default_rng(1).uniform(region.lower, region.upper, (40, 2))
+        y = np.random.default_rng(1).uniform(region.lower, region.upper, (batch, 2))
         channels = add_noise(model.synthesize(region.origin + y @ region.basis), 20.0)
         localizer = wfx.Localizer(model)
-        return interleaved({"": lambda: localizer.locate(channels, threads=1)}, 5)[""] / 40
+        seconds = interleaved({"": lambda: localizer.locate(channels, threads=1)}, 5)[""] / batch
+        return seconds, localizer.nbytes(batch)
 
-    def channel(antennas: int = 64, subcarriers: int = 64, sources: int = 12) -> float:
+    def channel(antennas: int = 64, subcarriers: int = 64, sources: int = 12) -> Cost:
         model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
         x = np.array([[0.5, 0.25, 1.5]]).repeat(16, axis=0)
         out = np.empty((16, antennas, subcarriers), np.complex64)
-        return interleaved({"": lambda: model.synthesize(x, out=out, threads=1)}, 7)[""] / 16
+        seconds = interleaved({"": lambda: model.synthesize(x, out=out, threads=1)}, 7)[""] / 16
+        return seconds, model.nbytes
 
-    def query(entries: int = 10_000, batch: int = 64) -> float:
+    def query(entries: int = 10_000, batch: int = 64) -> Cost:
         case = Case("scene", 32, 64, entries)
-        return interleaved({"": lambda: case.dictionary.search(case.queries[:batch], threads=1)}, 5)[""] / batch
+        seconds = interleaved({"": lambda: case.dictionary.search(case.queries[:batch], threads=1)}, 5)[""] / batch
+        return seconds, case.dictionary.nbytes
 
     curves = {
         "fix: antennas": (lambda n: fix(antennas=n), [8, 16, 32, 64, 128]),
         "fix: subcarriers": (lambda n: fix(subcarriers=n), [8, 16, 32, 64, 128, 256]),
         "fix: atoms": (lambda n: fix(paths=n), [2, 4, 8, 12, 15]),
         "fix: width of the region": (lambda n: fix(width=n), [1.5, 3.0, 6.0, 12.0]),
+        "fix: batch": (lambda n: fix(batch=n), [1, 4, 16, 64]),
         "channel: antennas": (lambda n: channel(antennas=n), [16, 32, 64, 128]),
         "channel: subcarriers": (lambda n: channel(subcarriers=n), [16, 32, 64, 128, 256]),
         "channel: atoms": (lambda n: channel(sources=n), [4, 8, 16, 32, 64, 128, 256]),
@@ -205,9 +219,9 @@ def growth() -> dict[str, Any]:
     }
     out: dict[str, Any] = {}
     for name, (measure, at) in curves.items():
-        seconds = [measure(n) for n in at]
-        exponent = float(np.polyfit(np.log(at), np.log(seconds), 1)[0])
-        out[name] = {"at": at, "seconds": seconds, "exponent": exponent}
+        seconds, held = zip(*(measure(n) for n in at), strict=True)
+        slopes = [float(np.polyfit(np.log(at), np.log(values), 1)[0]) for values in (seconds, held)]
+        out[name] = {"at": at, "seconds": seconds, "exponent": slopes[0], "bytes": held, "exponent_bytes": slopes[1]}
         print(name, out[name], flush=True)
     return out
 

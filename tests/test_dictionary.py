@@ -132,6 +132,28 @@ def test_a_subspace_changes_no_answer(similarity: str, rest: float, scale: float
         np.testing.assert_allclose(distances, reference_distances, rtol=1e-9, atol=1e-7 * max(scale, 1))
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("decay", [0.0, 0.06], ids=["no direction leads", "few directions lead"])
+def test_leading_coordinates_change_no_answer(similarity: str, decay: float) -> None:
+    """Entries and queries near each other, where many blocks are left after the leading coordinates, and far away."""
+    generator = np.random.default_rng(6)
+    basis = np.linalg.qr(random_channels(generator, 64, 8, 8).reshape(64, -1))[0]
+    entries = random_channels(generator, 1500, 8, 8).reshape(1500, 64) * np.exp(-decay * np.arange(64)) @ basis
+    entries *= generator.lognormal(0, 0.3, (1500, 1))
+    near = (
+        entries[:60] + 0.3 * np.std(entries[:60], axis=1, keepdims=True) * random_channels(generator, 60, 64, 1)[..., 0]
+    )
+    queries = np.concatenate([near, random_channels(generator, 20, 64, 1)[..., 0]])
+    entries, queries = (x.reshape(-1, 8, 8).astype(np.complex64) for x in (entries, queries))
+    dictionary = measured(entries)
+    assert dictionary.rank == (64 if decay > 0.05 else 0)
+    for k in (1, 5):
+        indices, distances = dictionary.search(queries, similarity, k)  # type: ignore[arg-type]
+        wanted, wanted_distances = reference.search(queries, entries, similarity, k)
+        np.testing.assert_array_equal(indices, wanted)
+        np.testing.assert_allclose(distances, wanted_distances, rtol=1e-9)
+
+
 def test_a_subspace_is_taken_only_where_it_pays() -> None:
     generator = np.random.default_rng(3)
     assert measured(random_channels(generator, 700, 8, 16)).rank == 0  # energy everywhere

@@ -41,6 +41,8 @@ class DelayProfile {
   double step() const { return step_; }
   float coordinate(double delay) const { return static_cast<float>((delay - earliest_) / step_); }
 
+  double delay(float coordinate) const { return earliest_ + step_ * static_cast<double>(coordinate); }
+
   /// profile[A, nodes, 2]: z_j(tau) = sum_k H_jk e^(+j 2 pi (f_k - f_r) tau).
   void transform(const cfloat* channel, float* profile) const;
 

@@ -41,12 +41,9 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
     std::copy_n(reinterpret_cast<const float*>(channels.row(row)), 2 * channels.stride(),
                 entries->rows.data() + row * entries->stride());
   }
-  if (subspace) {
-    const Entries* const stored = entries.get();
-    entries->subspace = Subspace::of([stored](std::size_t index) { return stored->stored(index); }, entries->count,
-                                     entries->channel_size(), execution);
-  }
-  if (entries->subspace.rank() == 0 && kernels().pair_products != nullptr) entries->round_rows();
+  const Entries* const stored = entries.get();
+  entries->coordinates = Coordinates([stored](std::size_t index) { return stored->stored(index); },
+                                     stored->norms.data(), stored->count, stored->channel_size(), subspace, execution);
   return Dictionary(std::move(entries));
 }
 
@@ -65,11 +62,10 @@ Dictionary Dictionary::from_model(const ChannelModel& model, const Grid& grid, s
 std::size_t Dictionary::size() const { return entries_->count; }
 std::size_t Dictionary::n_antennas() const { return entries_->n_antennas; }
 std::size_t Dictionary::n_subcarriers() const { return entries_->n_subcarriers; }
-std::size_t Dictionary::rank() const { return entries_->subspace.rank(); }
+std::size_t Dictionary::rank() const { return entries_->coordinates.rank(); }
 std::size_t Dictionary::bytes() const {
   return sizeof(double) * (entries_->positions.size() + entries_->energies.size() + entries_->norms.size()) +
-         sizeof(double) * entries_->coarse_tails.size() + sizeof(bfloat) * entries_->coarse.size() +
-         sizeof(float) * entries_->rows.size() + entries_->subspace.bytes() +
+         sizeof(float) * entries_->rows.size() + entries_->coordinates.bytes() +
          (entries_->model ? entries_->model->bytes() : 0);
 }
 std::size_t Dictionary::search_bytes(std::size_t n_queries) const {

@@ -6,21 +6,21 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "channel_math.hpp"
+#include "coordinates.hpp"
 #include "query_columns.hpp"
 #include "search_kernels.hpp"
 #include "shortlist.hpp"
-#include "subspace.hpp"
 #include "wavefix/dictionary.hpp"
 
 namespace wavefix {
 
 inline constexpr std::size_t block_rows = screened_rows;
-static_assert(block_rows == Subspace::block_rows, "a block of coordinates is what is screened at a time");
 inline constexpr std::size_t group_columns = 64;  // multiplied at a time: a panel of them stays in the L2 cache
 inline constexpr std::size_t range_bytes = std::size_t{1} << 19;  // of entries that one thread takes at a time
 
@@ -31,12 +31,17 @@ struct SearchWorker {
   std::vector<float> rows, products;
   std::vector<double> energies, norms;  // of generated rows
   std::vector<Shortlist> shortlists;    // a query each
+  struct Bounds {                       // of a query's products with leading and with all coordinates, at a limit
+    ScreenBounds lead, all;
+    double limit = std::numeric_limits<double>::quiet_NaN();
+  };
+  std::vector<Bounds> bounds;
 };
 
 /// What the passes know of one query.
 struct QueryFacts {
   bool valid = false;
-  double norm = 0.0, tail = 0.0;
+  double norm = 0.0;
 };
 
 /// block_rows entries.
@@ -51,13 +56,11 @@ struct Dictionary::Entries {
   std::vector<double> positions;        // stored: [count, 3]
   std::vector<float> rows;              // stored: [count, row_stride]
   std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
-  Subspace subspace;                    // stored
-  std::vector<bfloat> coarse;           // stored, without a subspace: rows rounded, blocks for PairProducts
-  std::vector<double> coarse_tails;     // stored: [count, padded to whole blocks], the norm of what rounding takes off
+  Coordinates coordinates;              // stored
   std::unique_ptr<const ChannelModel> model;
   Grid grid;
   std::size_t memory_limit = default_memory_limit;
-  mutable std::atomic<std::size_t> tried{0}, failed{0};  // queries of the pass in the subspace
+  mutable std::atomic<std::size_t> tried{0}, failed{0};  // queries of the pass over coordinates
 
   std::size_t channel_size() const { return n_antennas * n_subcarriers; }
   std::size_t stride() const { return row_stride(channel_size()); }
@@ -71,7 +74,7 @@ struct Dictionary::Entries {
   /// Bytes that a search holds for each query at most.
   std::size_t query_bytes(std::size_t k) const {
     const auto workers = static_cast<std::size_t>(thread_count(blocks(), 0));
-    return sizeof(float) * 2 * (stride() + row_stride(subspace.rank())) +
+    return sizeof(float) * 2 * (stride() + row_stride(coordinates.levels() / 4)) +
            workers * (sizeof(Candidate) * most_candidates(k) + sizeof(double) * k);
   }
   /// Queries that are searched for at a time.
@@ -79,7 +82,7 @@ struct Dictionary::Entries {
   std::size_t worker_bytes() const {
     const std::size_t generated = model ? block_rows * stride() : 0;
     return sizeof(float) * (generated + group_columns * block_rows) + sizeof(cfloat) * channel_size() +
-           sizeof(double) * subspace.scratch_size();
+           sizeof(double) * coordinates.scratch_size();
   }
 
   void position(std::size_t index, double* xyz) const {
@@ -130,14 +133,13 @@ struct Dictionary::Entries {
   template <class Body>
   std::vector<Shortlist> sweep(std::size_t queries, std::size_t k, std::size_t block_bytes, const Execution& execution,
                                const Body& body) const;
-  using Passed = std::vector<Shortlist>;
-  Passed search_subspace(View<const cfloat, 3> queries, std::vector<QueryFacts>& facts, Similarity similarity,
-                         std::size_t k, const Execution& execution) const;
-  template <class T>
+  using Passed = std::vector<Shortlist>;  // of the queries `which`
+  Passed search_coordinates(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
+                            const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
+                            const Execution& execution) const;
   Passed search_rows(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
                      const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
                      const Execution& execution) const;
-  void round_rows();
   std::vector<Shortlist> scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
                               const Execution& execution) const;
   void settle(Similarity similarity, std::size_t k, const cfloat* query, const QueryFacts& facts, Shortlist& shortlist,

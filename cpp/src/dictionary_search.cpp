@@ -1,62 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// The passes of a search: coordinates in the subspace, the channels in float32, the few that are left in float64.
+// A search after its pass over coordinates: the channels in float32, the few that are left in float64.
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "dictionary_entries.hpp"
+#include "dictionary_sweep.hpp"
 #include "kernels.hpp"
+#include "screener.hpp"
 
 namespace wavefix {
 namespace {
 
-/// Screens one block for one query and lists what may be near.
-class Screener {
- public:
-  Screener(Similarity similarity, std::size_t k, double norm) : similarity_(similarity), k_(k) {
-    task_.query_norm = norm;
-  }
-
-  /// Products are to be multiplied by `scale`, and err by per_norm ||entry|| + per_tail tail + constant.
-  void set_bounds(double scale, double per_norm, double per_tail, double constant) {
-    task_.scale = scale;
-    task_.per_norm = per_norm, task_.per_tail = per_tail, task_.constant = constant;
-  }
-
-  void screen(const float* products, const EntryBlock& block, const double* tails, std::size_t first, std::size_t rows,
-              Shortlist& shortlist) {
-    task_.real = products;
-    task_.imag = similarity_ == Similarity::phase_sensitive ? nullptr : products + block_rows;
-    task_.energies = block.energies, task_.norms = block.norms, task_.tails = tails;
-    task_.limit = shortlist.limit(k_);
-    const unsigned long wanted = kernels().screen(task_);
-    if (wanted == 0) return;
-    for (std::size_t row = 0; row < rows; ++row) {
-      if ((wanted >> row & 1) == 0) continue;
-      const cdouble inner =
-          task_.scale * cdouble(products[row], task_.imag != nullptr ? task_.imag[row] : products[row]);
-      const double norms = block.norms[row] * task_.query_norm;
-      double error = task_.per_norm * block.norms[row] + task_.per_tail * tails[row] + task_.constant;
-      error = similarity_ == Similarity::phase_sensitive ? 2.0 * error : norms > 0.0 ? error / norms : 0.0;
-      const double cost = cost_of(similarity_, inner, block.energies[row], block.norms[row], task_.query_norm);
-      if (std::isfinite(cost)) {
-        shortlist.consider(k_, cost, error, first + row);
-      } else {  // float32 overflowed: float64 decides
-        shortlist.consider(k_, 0.0, std::numeric_limits<double>::infinity(), first + row);
-      }
-    }
-  }
-
- private:
-  Similarity similarity_;
-  std::size_t k_;
-  Screen task_{};
-};
-
 /// Terms below the least normal number lose up to half of the least denormal one each, in product and sum.
 double underflow(std::size_t size) { return std::sqrt(2.0) * 4.0 * static_cast<double>(size) * std::ldexp(1.0, -149); }
+
+/// Norms of a block's entries and their squares over those of the longest, for the bounds of a screen.
+struct RelativeNorms {
+  RelativeNorms(const EntryBlock& block, std::size_t rows) {
+    const double highest = *std::max_element(block.norms, block.norms + rows);
+    reference = highest > 0.0 ? highest : 1.0;
+    for (std::size_t row = 0; row < block_rows; ++row) {
+      const double share = row < rows ? block.norms[row] / reference : 0.0;
+      norms[row] = share < 1e-18 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(share);
+      energies[row] = norms[row] * norms[row];
+    }
+  }
+  double reference;
+  float norms[block_rows], energies[block_rows];
+};
 
 }  // namespace
 
@@ -70,147 +43,51 @@ std::vector<QueryFacts> Dictionary::Entries::describe(View<const cfloat, 3> quer
   return facts;
 }
 
-template <class Body>
-std::vector<Shortlist> Dictionary::Entries::sweep(std::size_t queries, std::size_t k, std::size_t block_bytes,
-                                                  const Execution& execution, const Body& body) const {
-  const auto threads = static_cast<std::size_t>(thread_count(blocks(), execution.threads));
-  const std::size_t fair = threads == 1 ? blocks() : (blocks() + 4 * threads - 1) / (4 * threads);
-  const std::size_t range = std::clamp<std::size_t>(range_bytes / block_bytes, 1, fair);
-  const std::size_t items = (blocks() + range - 1) / range;
-  std::vector<SearchWorker> workers = make_workers(items, queries, execution);
-  parallel_for(items, execution, [&](std::size_t item, int worker) {
-    for (std::size_t block = item * range; block < std::min(blocks(), (item + 1) * range); ++block) {
-      body(block, workers[static_cast<std::size_t>(worker)]);
-    }
-  });
-  std::vector<Shortlist> merged = std::move(workers.front().shortlists);
-  for (std::size_t query = 0; query < queries; ++query) {
-    merged[query].prune(k);
-    for (std::size_t other = 1; other < workers.size(); ++other) {
-      merged[query].merge(k, workers[other].shortlists[query]);
-    }
-  }
-  return merged;
-}
-
-/// The pass over coordinates in the subspace. Gives up queries for which it excludes too few entries.
-std::vector<Shortlist> Dictionary::Entries::search_subspace(View<const cfloat, 3> queries,
-                                                            std::vector<QueryFacts>& facts, Similarity similarity,
-                                                            std::size_t k, const Execution& execution) const {
-  const std::size_t n = facts.size(), depth = 2 * subspace.rank();
-  QueryColumns<float> columns(n, subspace.rank(), similarity);
-  const std::size_t groups = (n + Subspace::group - 1) / Subspace::group;
-  const auto workers = static_cast<std::size_t>(thread_count(groups, execution.threads));
-  std::vector<double> scratch(workers * (Subspace::group * (depth + 1) + subspace.scratch_size()));
-  parallel_for(groups, execution, [&](std::size_t index, int worker) {
-    double* const coordinates = scratch.data() + static_cast<std::size_t>(worker) * (scratch.size() / workers);
-    double* const tails = coordinates + Subspace::group * depth;
-    const std::size_t first = index * Subspace::group, count_here = std::min(Subspace::group, n - first);
-    const cfloat* channels[Subspace::group] = {};
-    for (std::size_t i = 0; i < count_here; ++i) channels[i] = queries.row(first + i);
-    subspace.project(channels, count_here, coordinates, tails, tails + Subspace::group);
-    for (std::size_t i = 0; i < count_here; ++i) {
-      columns.set(first + i, coordinates + i * depth, scale_near(facts[first + i].norm));
-      facts[first + i].tail = tails[i];
-    }
-  });
-  const std::size_t together = group_columns / columns.per_query;
-  const double rounding = subspace.rounding();
-  return sweep(n, k, sizeof(float) * depth * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
-    const EntryBlock block{nullptr, energies.data() + index * block_rows, norms.data() + index * block_rows};
-    const double* const tails = subspace.tails() + index * block_rows;
-    const std::size_t begin = index * block_rows, rows_here = std::min(block_rows, count - begin);
-    for (std::size_t first = 0; first < n; first += together) {
-      const std::size_t count_here = std::min(together, n - first);
-      kernels().multiply_float({subspace.block(index), block_rows, depth, depth, 0, columns.of(first),
-                                count_here * columns.per_query, columns.stride, worker.products.data(), block_rows});
-      for (std::size_t query = first; query < first + count_here; ++query) {
-        Shortlist& shortlist = worker.shortlists[query];
-        if (!facts[query].valid || shortlist.given_up) continue;
-        Screener screener(similarity, k, facts[query].norm);
-        screener.set_bounds(columns.scale(query), rounding * facts[query].norm, facts[query].tail,
-                            underflow(subspace.rank()) * columns.scale(query));
-        screener.screen(worker.products.data() + (query - first) * columns.per_query * block_rows, block, tails, begin,
-                        rows_here, shortlist);
-        shortlist.give_up_beyond(k, most_candidates(k));
-      }
-    }
-  });
-}
-
-/// The pass over the channels themselves, for the queries `which`: in float32, where an inner product of `size` complex
-/// entries errs by at most (2 size + 4) 2^-24 ||a|| ||b|| in each part, or rounded to bfloat. The latter gives up as
-/// the pass in the subspace does.
-template <class T>
+/// The pass over the channels themselves in float32, where an inner product of `size` complex entries errs by at most
+/// (2 size + 4) 2^-24 ||a|| ||b|| in each part.
 std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> queries,
                                                         const std::vector<QueryFacts>& facts,
                                                         const std::vector<std::size_t>& which, Similarity similarity,
                                                         std::size_t k, const Execution& execution) const {
-  constexpr bool rounded = std::is_same_v<T, bfloat>;
   const std::size_t n = which.size(), size = channel_size();
-  // pairs of rounded numbers are multiplied and added by one instruction, which takes denormal numbers for zero
-  const double unit = std::ldexp(1.0, rounded ? -23 : -24), least = underflow(size) * (rounded ? std::exp2(24.0) : 1.0);
-  const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * unit;
-  QueryColumns<T> columns(n, size, similarity);
-  std::vector<double> lost(n);
+  const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * std::ldexp(1.0, -24);
+  QueryColumns<float> columns(n, size, similarity);
+  std::vector<ErrorBound> errors(n);
   for (std::size_t i = 0; i < n; ++i) {
+    const double norm = facts[which[i]].norm, scale = scale_near(norm);
     const auto* const interleaved = reinterpret_cast<const float*>(queries.row(which[i]));
-    lost[i] = columns.set(i, interleaved, scale_near(facts[which[i]].norm));
+    for (std::size_t at = 0; at < 2 * size; ++at) {
+      columns.plain(i)[at] = static_cast<float>(static_cast<double>(interleaved[at]) / scale);
+    }
+    columns.turn(i);
+    errors[i] = {scale, rounding * norm, 0.0, underflow(size) * scale, false};
   }
   const std::size_t together = group_columns / columns.per_query;
-  const std::vector<double> no_tails(block_rows, 0.0);
-  return sweep(n, k, sizeof(T) * stride() * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
-    EntryBlock block{nullptr, energies.data() + index * block_rows, norms.data() + index * block_rows};
-    if constexpr (!rounded) block = prepare_block(index, worker);
-    const double* const tails = rounded ? coarse_tails.data() + index * block_rows : no_tails.data();
+  return sweep(n, k, sizeof(float) * stride() * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
+    const EntryBlock block = prepare_block(index, worker);
     const std::size_t begin = index * block_rows, rows_here = std::min(block_rows, count - begin);
+    const RelativeNorms relative(block, rows_here);
     for (std::size_t first = 0; first < n; first += together) {
-      const std::size_t count_here = std::min(together, n - first), used = count_here * columns.per_query;
-      float* const products = worker.products.data();
-      if constexpr (rounded) {
-        kernels().pair_products({coarse.data() + 2 * size * begin, columns.of(first), used, columns.stride, 2 * size,
-                                 products, block_rows});
-      } else {
-        kernels().row_products(
-            {block.rows, rows_here, stride(), columns.of(first), used, columns.stride, stride(), products, block_rows});
-      }
+      const std::size_t count_here = std::min(together, n - first);
+      kernels().row_products({block.rows, rows_here, stride(), columns.of(first), count_here * columns.per_query,
+                              columns.stride, stride(), worker.products.data(), block_rows});
       for (std::size_t i = first; i < first + count_here; ++i) {
         const QueryFacts& query = facts[which[i]];
+        const float* const products = worker.products.data() + (i - first) * columns.per_query * block_rows;
         Shortlist& shortlist = worker.shortlists[i];
-        if (shortlist.given_up) continue;
-        const double per_both = rounding * (query.norm + lost[i]);
-        Screener screener(similarity, k, query.norm);
-        screener.set_bounds(columns.scale(i), lost[i] + per_both, query.norm + lost[i] + per_both,
-                            least * columns.scale(i));
-        screener.screen(products + (i - first) * columns.per_query * block_rows, block, tails, begin, rows_here,
-                        shortlist);
-        if (rounded) shortlist.give_up_beyond(k, most_candidates(k));
-        if (!rounded && shortlist.candidates.size() > most_candidates(k)) {
+        const Screener screener(similarity, k, query.norm);
+        const ScreenBounds bounds = screener.bounds(errors[i], relative.reference, shortlist.limit(k));
+        const ScreenBounds* const one = &bounds;
+        unsigned wanted = 0;
+        kernels().screen(
+            {relative.energies, relative.norms, relative.norms, &products, &one, 1, columns.per_query == 2, &wanted});
+        screener.list(wanted & first_bits(rows_here), products, errors[i], block, relative.norms, begin, shortlist);
+        if (shortlist.candidates.size() > most_candidates(k)) {
           settle(similarity, k, queries.row(which[i]), query, shortlist, worker);
         }
       }
     }
   });
-}
-
-void Dictionary::Entries::round_rows() {
-  const std::size_t depth = 2 * channel_size();
-  coarse.assign(blocks() * block_rows * depth, 0);
-  coarse_tails.assign(blocks() * block_rows, 0.0);
-  for (std::size_t begin = 0; begin < count; begin += block_rows) {
-    const std::size_t rows_here = std::min(block_rows, count - begin);
-    bfloat* const block = coarse.data() + begin * depth;
-    for (std::size_t level = 0; level < depth; ++level) {
-      for (std::size_t row = 0; row < rows_here; ++row) {
-        const float value = rows[(begin + row) * stride() + level];
-        bfloat& rounded = block[(level / 2 * block_rows + row) * 2 + level % 2];
-        rounded = to_bfloat(value);
-        const double off = static_cast<double>(value) - static_cast<double>(as_float(rounded));
-        coarse_tails[begin + row] += off * off;
-      }
-    }
-  }
-  for (double& tail : coarse_tails) tail = std::sqrt(tail);
 }
 
 /// Every entry that no bound can exclude stays on the shortlist of its query.
@@ -232,15 +109,11 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
     left = std::move(open);
   };
   const bool shortcut = 2 * failed.load() <= tried.load() + 16;  // else it would have paid too seldom
-  if (shortcut && subspace.rank() > 0) {
-    std::vector<Shortlist> found = search_subspace(queries, facts, similarity, k, execution), valid;
-    for (const std::size_t query : left) valid.push_back(std::move(found[query]));
-    keep(std::move(valid));
-  } else if (shortcut && !coarse.empty()) {
-    keep(search_rows<bfloat>(queries, facts, left, similarity, k, execution));
+  if (shortcut && !coordinates.empty() && !left.empty()) {
+    keep(search_coordinates(queries, facts, left, similarity, k, execution));
   }
   if (left.empty()) return shortlists;
-  std::vector<Shortlist> found = search_rows<float>(queries, facts, left, similarity, k, execution);
+  std::vector<Shortlist> found = search_rows(queries, facts, left, similarity, k, execution);
   for (std::size_t i = 0; i < left.size(); ++i) shortlists[left[i]] = std::move(found[i]);
   return shortlists;
 }

@@ -90,6 +90,8 @@ FloatCost::FloatCost(const PathPlan& plan)
   products_.resize(n);
   gains_.resize(n);
   solved_.resize(n);
+  turns_.resize(capacity);
+  phasors_.resize(2 * capacity);
 }
 
 /// Shapes and their slopes; products with the query's profile.
@@ -248,6 +250,31 @@ void FloatCost::linearize(const Query& query, const double* position, FloatPoint
     point.normal.setZero(static_cast<Eigen::Index>(dimension_), static_cast<Eigen::Index>(dimension_));
     point.gradient.setZero(static_cast<Eigen::Index>(dimension_));
   }
+}
+
+void FloatCost::confirm(const Query& query, FloatPoint& point) {
+  FloatPoint there;
+  linearize(query, point.position.data(), there);
+  const ModelCommon& common = plan_.model->common;
+  const std::size_t antennas = plan_.antennas(), subcarriers = common.n_subcarriers(), n = paths_.count;
+  double unexplained = 0.0;
+  for (std::size_t j = 0; j < antennas; ++j) {
+    for (std::size_t k = 0; k < subcarriers; ++k) {
+      const double frequency = common.frequencies[k] - common.center_frequency;
+      for (std::size_t l = 0; l < n; ++l) {
+        turns_[l] = -frequency * plan_.profile.delay(paths_.delay[l * antennas + j]);
+      }
+      kernels().unit_phasors(turns_.data(), n, phasors_.data(), phasors_.data() + n);
+      cdouble left(query.scaled[j * subcarriers + k]);
+      for (std::size_t l = 0; l < n; ++l) {
+        const cdouble amplitude(paths_.real[l * antennas + j], paths_.imag[l * antennas + j]);
+        left -= gains_(static_cast<Eigen::Index>(l)) * amplitude * cdouble(phasors_[l], phasors_[n + l]);
+      }
+      unexplained += std::norm(left);
+    }
+  }
+  point.explained = query.energy - unexplained;
+  point.confirmed = true;
 }
 
 void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& point) {

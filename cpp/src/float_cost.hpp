@@ -47,6 +47,7 @@ struct FloatPoint {
   SmallVector gradient;
   std::array<double, 48> directions{};  // [paths, 3] of the strongest ones
   std::size_t paths = 0;
+  bool confirmed = false;
   double steepest = 0.0;  // the largest rate, in radians a meter, at which the antennas of a path lose step
 };
 
@@ -62,6 +63,9 @@ class FloatCost {
     double margin;             // m outside the region
     double variance;           // of a direction, beside the noise: gains below half of both are not worth a step
   };
+  /// Replaces what the tables say a point explains, which is off by some thousandths of the query, and by more where
+  /// paths are hard to tell apart, by what its gains do explain: ||H||^2 - ||H - sum g_l psi_l||^2 without tables.
+  void confirm(const Query& query, FloatPoint& point);
   /// Levenberg-Marquardt from point.position.
   void descend(const Query& query, const Limits& limits, FloatPoint& point);
 
@@ -77,6 +81,7 @@ class FloatCost {
   std::vector<float> relative_, later_;  // slopes along one axis
   std::vector<float> real_, imag_;       // [paths, 1 + d, A]: shapes and their slopes
   std::vector<float> delay_slope_;       // [paths, d, groups]
+  std::vector<double> turns_, phasors_;  // [paths], [2, paths]
   ComplexMatrix gram_, slope_gram_[3], slope_pairs_[9];
   ComplexVector products_, gains_, slope_products_[3], spread_[3], solved_;
   double steepest_ = 0.0, ridge_ = 0.0;

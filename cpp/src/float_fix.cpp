@@ -3,6 +3,7 @@
 // docs/equations.md (13) to (16).
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -43,9 +44,8 @@ class FloatFix final : public Strategy {
 
   void locate(View<const cfloat, 3> channels, const Execution& execution, const Report& report) const override {
     const std::size_t n = channels.shape[0];
-    std::vector<std::unique_ptr<Worker>> workers;
-    for (int worker = 0; worker < thread_count(n, execution.threads); ++worker) workers.push_back(take_worker());
-    parallel_for(n, execution, [&](std::size_t row, int index) {
+    Workers workers = take_workers(static_cast<std::size_t>(thread_count(n, execution.threads)));
+    const auto locate_row = [&](std::size_t row, int index) {
       Worker& worker = *workers[static_cast<std::size_t>(index)];
       const cfloat* channel = channels.row(row);
       const double energy = detail::energy(channel, channels.stride());
@@ -55,22 +55,26 @@ class FloatFix final : public Strategy {
       }
       const Minima minima = solve(worker, channel, energy);
       report(row, worker.fix.refiner, &minima);
-    });
+    };
+    parallel_for(n, execution, std::cref(locate_row));  // by reference: a copy would be allocated
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (auto& worker : workers) idle_.push_back(std::move(worker));
+    idle_.push_back(std::move(workers));
   }
 
  private:
-  std::unique_ptr<Worker> take_worker() const {
+  using Workers = std::vector<std::unique_ptr<Worker>>;  // of one call, kept for the next one
+
+  Workers take_workers(std::size_t count) const {
+    Workers workers;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!idle_.empty()) {
-        auto worker = std::move(idle_.back());
+        workers = std::move(idle_.back());
         idle_.pop_back();
-        return worker;
       }
     }
-    return std::make_unique<Worker>(*plan_, options_);
+    while (workers.size() < count) workers.push_back(std::make_unique<Worker>(*plan_, options_));
+    return workers;
   }
 
   double channel_size() const { return static_cast<double>(model_.n_antennas() * model_.n_subcarriers()); }
@@ -152,22 +156,26 @@ class FloatFix final : public Strategy {
   }
 
   /// Is the fix about as good as the best float solution, which is free to choose the gains? Otherwise it is in a wrong
-  /// minimum. (16)
+  /// minimum. (16) A float solution that says so is looked at without tables, whose errors would say it too.
   bool settled(Worker& worker) const {
     const Query& query = worker.query;
-    const FloatPoint* best = &worker.floats.front();
-    for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
-    const double unknowns = plan_->unknowns(), noise = plan_->noise_variance(query, *best);
-    const double by_noise = noise * (unknowns + 6.0 * std::sqrt(unknowns));
+    const double unknowns = plan_->unknowns();
     const double by_model = (options_.poor_fit_factor * model_.validation_nmse() + 1e-3) * query.energy;
-    return worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model;
+    while (true) {
+      FloatPoint* best = &worker.floats.front();
+      for (FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
+      const double by_noise = plan_->noise_variance(query, *best) * (unknowns + 6.0 * std::sqrt(unknowns));
+      if (worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model) return true;
+      if (best->confirmed) return false;
+      worker.cost.confirm(query, *best);
+    }
   }
 
   ChannelModel model_;
   LocalizerOptions options_;
   std::unique_ptr<FloatFixPlan> plan_;
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Worker>> idle_;
+  mutable std::vector<Workers> idle_;
 };
 
 void validate(const LocalizerOptions& options) {

@@ -16,13 +16,10 @@ std::size_t usable_kernels(const Kernels* list[most_levels]) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     list[count++] = &avx2_kernels;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw")) {
       list[count++] = &avx512_kernels;
-#if defined(WAVEFIX_BFLOAT_KERNELS)
-      if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16")) {
-        list[count++] = &avx512_bf16_kernels;
-      }
-#endif
+      if (__builtin_cpu_supports("avx512vnni")) list[count++] = &avx512_vnni_kernels;
     }
   }
 #endif

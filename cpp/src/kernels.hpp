@@ -61,19 +61,14 @@ struct Kernels {
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
   void (*row_products)(const RowProducts&);
-  void (*pair_products)(const PairProducts&);  ///< null where the processor has no instruction for it
-  /// A bit for each entry that may be wanted.
-  unsigned long (*screen)(const Screen&);
+  void (*pair_products)(const PairProducts&);
+  void (*screen)(const Screen&);
 };
 
 extern const Kernels generic_kernels;
 #if defined(__x86_64__) && defined(__GNUC__)
 #define WAVEFIX_X86_KERNELS
-extern const Kernels avx2_kernels, avx512_kernels;
-#if !defined(__GNUC__) || defined(__clang__) || __GNUC__ >= 10
-#define WAVEFIX_BFLOAT_KERNELS
-extern const Kernels avx512_bf16_kernels;
-#endif
+extern const Kernels avx2_kernels, avx512_kernels, avx512_vnni_kernels;
 #endif
 
 inline constexpr std::size_t most_levels = 4;

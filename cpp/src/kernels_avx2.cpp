@@ -2,6 +2,8 @@
 #include "kernels.hpp"
 
 #if defined(WAVEFIX_X86_KERNELS)
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else

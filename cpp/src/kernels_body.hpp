@@ -196,13 +196,8 @@ void envelope_costs(const EnvelopeCell& cell) {
 
 }  // namespace
 
-#if defined(WAVEFIX_BFLOAT)
-#define WAVEFIX_PAIR_PRODUCTS pair_products
-#else
-#define WAVEFIX_PAIR_PRODUCTS nullptr
-#endif
-const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL, multiply<float>, multiply<double>,      multiply_planes,
-                                 unit_phasors,  trace_source,    sum_sources,           envelope_costs,
-                                 path_product,  row_products,    WAVEFIX_PAIR_PRODUCTS, screen};
+const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL, multiply<float>, multiply<double>, multiply_planes,
+                                 unit_phasors,  trace_source,    sum_sources,      envelope_costs,
+                                 path_product,  row_products,    pair_products,    screen};
 
 }  // namespace wavefix

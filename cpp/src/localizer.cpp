@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "channel_math.hpp"
 #include "strategy.hpp"
@@ -126,7 +127,7 @@ void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const
   require_shape("fixes.ambiguity", fixes.ambiguity, std::array<std::size_t, 1>{n});
   if (fixes.float_position.data != nullptr)
     require_shape("fixes.float_position", fixes.float_position, std::array<std::size_t, 2>{n, 3});
-  plan.strategy->locate(channels, execution, [&](std::size_t row, Refiner& refiner, const Minima* minima) {
+  const auto report = [&](std::size_t row, Refiner& refiner, const Minima* minima) {
     if (minima == nullptr) {
       std::fill_n(fixes.position.row(row), 3, not_a_number);
       std::fill_n(fixes.covariance.row(row), 9, not_a_number);
@@ -136,7 +137,8 @@ void Localizer::locate(View<const cfloat, 3> channels, const Fixes& fixes, const
       return;
     }
     plan.write(fixes, row, refiner, channels.row(row), *minima, detail::energy(channels.row(row), channels.stride()));
-  });
+  };
+  plan.strategy->locate(channels, execution, std::cref(report));  // by reference: a copy would be allocated
 }
 
 }  // namespace wavefix

@@ -23,7 +23,7 @@ using Matrix3 = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 // Up to three unknowns, kept on the stack.
 using SmallMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor, 3, 3>;
 using SmallVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 3, 1>;
-using Basis = Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, 3, Eigen::RowMajor>>;
+using Basis = Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, 3, Eigen::RowMajor, 3, 3>>;  // on the stack
 
 Basis basis_of(const Region& region) { return {region.basis.data(), static_cast<Eigen::Index>(region.dimension()), 3}; }
 

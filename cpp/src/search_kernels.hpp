@@ -22,26 +22,31 @@ struct RowProducts {
   std::size_t product_stride;
 };
 
-/// The upper half of a float: 8 bits of precision.
-typedef unsigned short bfloat;
-
-/// The same of screened_rows rows, stored as [depth / 2][screened_rows][2].
+/// The same of screened_rows rows of 16-bit integers, stored as [levels / 2][screened_rows][2]. Sums of 32 bits are
+/// exact as long as no row and no column is longer than 2^15.5; they are then rounded to float.
 struct PairProducts {
-  const bfloat* block;
-  const bfloat* columns;
-  std::size_t n_columns, column_stride;
-  std::size_t depth;
-  float* products;
-  std::size_t product_stride;
+  const short* block;
+  std::size_t levels;           // even
+  const short* const* columns;  // [n_columns], each [levels]
+  float* const* products;       // [n_columns], each [screened_rows]
+  std::size_t n_columns;
+  bool more;  // added to what is there
 };
 
-/// One query against screened_rows entries whose approximate products with it are known, docs/equations.md (17).
+/// Of one query, docs/equations.md (17): a row is excluded if its product is less than a u + b v + c w + d, or, where
+/// magnitudes count, if that is positive and more than the magnitude of its product.
+struct ScreenBounds {
+  float a, b, c, d;
+};
+
+/// Queries against screened_rows entries whose approximate products with them are known.
 struct Screen {
-  const float *real, *imag;                // [screened_rows]; imag is null for (4)
-  const double *energies, *norms, *tails;  // [screened_rows] of the entries
-  double scale;                            // of the products
-  double per_norm, per_tail, constant;     // an error is at most per_norm * norm + per_tail * tail + constant
-  double query_norm, limit;                // entries whose cost is certainly above the limit are not wanted
+  const float *u, *v, *w;        // [screened_rows]
+  const float* const* products;  // [n], real parts, and imaginary ones behind them where magnitudes count
+  const ScreenBounds* const* bounds;
+  std::size_t n;
+  bool magnitudes;
+  unsigned* wanted;  // [n] bits of the rows that are not excluded
 };
 
 }  // namespace wavefix

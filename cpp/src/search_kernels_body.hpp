@@ -77,77 +77,119 @@ void row_products(const RowProducts& task) {
   }
 }
 
-#if defined(WAVEFIX_BFLOAT)
-/// All screened_rows rows times Columns columns, a pair of levels of the depth at a time.
+/// sum + a0 b0 + a1 b1 of pairs of 16-bit integers.
+inline Ints add_pairs(Ints sum, Ints a, Ints b) {
+#if defined(WAVEFIX_VNNI)
+  return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
+  return sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 32
+  return sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+  return sum + (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return sum + (a >> 16) * (b >> 16) + ((a << 16) >> 16) * ((b << 16) >> 16);
+#endif
+}
+
+/// A bit for each lane that is all ones.
+inline unsigned bits_of(Ints mask) {
+#if defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
+  return static_cast<unsigned>(_mm512_movepi32_mask((__m512i)mask));
+#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 32
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)mask));
+#elif defined(__x86_64__)
+  return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+#else
+  unsigned bits = 0;
+  for (std::size_t lane = 0; lane < lane_width; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
+  return bits;
+#endif
+}
+
+inline Ints load_pairs(const short* from) {
+  typedef Ints Loose __attribute__((aligned(sizeof(short)), may_alias));
+  return *reinterpret_cast<const Loose*>(from);
+}
+
+/// All screened_rows rows times Columns columns, a pair of levels at a time.
 template <std::size_t Columns>
 void multiply_pairs(const PairProducts& task, std::size_t column) {
-  static_assert(screened_rows == 2 * lane_width, "a block is two vectors of rows");
-  const bfloat* lane = task.block;
-  const bfloat* const from = task.columns + column * task.column_stride;
-  __m512 low[Columns], high[Columns];
-#pragma GCC unroll 8
-  for (std::size_t c = 0; c < Columns; ++c) low[c] = high[c] = _mm512_setzero_ps();
-  for (std::size_t level = 0; level < task.depth; level += 2, lane += 2 * screened_rows) {
-    const auto first = (__m512bh)_mm512_loadu_si512(lane), second = (__m512bh)_mm512_loadu_si512(lane + screened_rows);
+  // One query waits for memory only, which comes fastest in the order in which it lies.
+  constexpr std::size_t vectors = Columns == 1 ? screened_rows / lane_width : 2;
+  const short* from[Columns];
+  for (std::size_t c = 0; c < Columns; ++c) from[c] = task.columns[column + c];
+  for (std::size_t row = 0; row < screened_rows; row += vectors * lane_width) {
+    const short* lane = task.block + 2 * row;
+    Ints sums[Columns][vectors];
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c) {
-      int pair;
-      __builtin_memcpy(&pair, from + c * task.column_stride + level, sizeof(pair));
-      const auto both = (__m512bh)_mm512_set1_epi32(pair);
-      low[c] = _mm512_dpbf16_ps(low[c], first, both);
-      high[c] = _mm512_dpbf16_ps(high[c], second, both);
-    }
-  }
 #pragma GCC unroll 8
-  for (std::size_t c = 0; c < Columns; ++c) {
-    float* const to = task.products + (column + c) * task.product_stride;
-    _mm512_storeu_ps(to, low[c]), _mm512_storeu_ps(to + lane_width, high[c]);
+      for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = Ints{};
+    }
+    for (std::size_t level = 0; level < task.levels; level += 2, lane += 2 * screened_rows) {
+      Ints rows[vectors];
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < vectors; ++v) rows[v] = load_pairs(lane + 2 * v * lane_width);
+#pragma GCC unroll 8
+      for (std::size_t c = 0; c < Columns; ++c) {
+        int pair;
+        __builtin_memcpy(&pair, from[c] + level, sizeof(pair));
+        const Ints both = Ints{} + pair;
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = add_pairs(sums[c][v], rows[v], both);
+      }
+    }
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < Columns; ++c) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < vectors; ++v) {
+        float* const to = task.products[column + c] + row + v * lane_width;
+        const Floats sum = __builtin_convertvector(sums[c][v], Floats);
+        store(to, task.more ? load(to) + sum : sum);
+      }
+    }
   }
 }
 
 void pair_products(const PairProducts& task) {
+  constexpr std::size_t wide = lane_width == 16 ? 8 : 4;
   std::size_t column = 0;
-  for (; column + 8 <= task.n_columns; column += 8) multiply_pairs<8>(task, column);
-  if (column + 4 <= task.n_columns) multiply_pairs<4>(task, column), column += 4;
+  for (; column + wide <= task.n_columns; column += wide) multiply_pairs<wide>(task, column);
+  if (wide > 4 && column + 4 <= task.n_columns) multiply_pairs<4>(task, column), column += 4;
   if (column + 2 <= task.n_columns) multiply_pairs<2>(task, column), column += 2;
   if (column < task.n_columns) multiply_pairs<1>(task, column);
 }
-#endif
 
-typedef long long Longs __attribute__((vector_size(WAVEFIX_VECTOR_BYTES)));
-constexpr std::size_t wide_width = WAVEFIX_VECTOR_BYTES / sizeof(double);
-
-inline Doubles load_doubles(const double* from) { return *reinterpret_cast<const LooseDoubles*>(from); }
-inline Doubles load_narrow(const float* from) {
-  typedef HalfFloats Loose __attribute__((aligned(sizeof(float)), may_alias));
-  return __builtin_convertvector(*reinterpret_cast<const Loose*>(from), Doubles);
+/// What is not a number excludes nothing.
+template <bool Magnitudes>
+void screen_queries(const Screen& task) {
+  for (std::size_t query = 0; query < task.n; ++query) {
+    const ScreenBounds bounds = *task.bounds[query];
+    const float* const real = task.products[query];
+    unsigned excluded = 0;
+    for (std::size_t row = 0; row < screened_rows; row += lane_width) {
+      const Floats least =
+          (bounds.a * load(task.u + row) + bounds.b * load(task.v + row)) + (bounds.c * load(task.w + row) + bounds.d);
+      const Floats product = load(real + row);
+      Ints below = (Ints)(product < least);
+      if (Magnitudes) {
+        const Floats imag = load(real + screened_rows + row);
+        below = (Ints)(least > 1e-15f) &  // whose square float still has
+                (Ints)(product * product + imag * imag < least * least);
+      }
+      excluded |= bits_of(below) << row;
+    }
+    task.wanted[query] = ~excluded;
+  }
 }
 
-/// The entries whose lower bound does not exceed the limit; what is not a number is wanted.
-unsigned long screen(const Screen& task) {
-  Longs excluded[screened_rows / wide_width], all = Longs{} - 1;
-  for (std::size_t row = 0; row < screened_rows; row += wide_width) {
-    const Doubles error =
-        task.constant + task.per_norm * load_doubles(task.norms + row) + task.per_tail * load_doubles(task.tails + row);
-    const Doubles real = task.scale * load_narrow(task.real + row);
-    if (task.imag == nullptr) {
-      const Doubles cost = load_doubles(task.energies + row) - 2.0 * (real + error);
-      all &= excluded[row / wide_width] = (Longs)(cost + task.query_norm * task.query_norm > task.limit);
-      continue;
-    }
-    // |inner| + error < -limit ||entry|| ||query||
-    const Doubles imag = task.scale * load_narrow(task.imag + row);
-    const Doubles needed = (-task.limit * task.query_norm) * load_doubles(task.norms + row) - error;
-    all &= excluded[row / wide_width] = (Longs)(needed > 0.0) & (Longs)(real * real + imag * imag < needed * needed);
+void screen(const Screen& task) {
+  if (task.magnitudes) {
+    screen_queries<true>(task);
+  } else {
+    screen_queries<false>(task);
   }
-  long long both = -1;
-  for (std::size_t lane = 0; lane < wide_width; ++lane) both &= all[lane];
-  if (both != 0) return 0;
-  unsigned long wanted = 0;
-  for (std::size_t row = 0; row < screened_rows; ++row) {
-    if (excluded[row / wide_width][row % wide_width] == 0) wanted |= 1ul << row;
-  }
-  return wanted;
 }
 
 }  // namespace

@@ -5,12 +5,14 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <vector>
 
 #include "plane_wave_model.hpp"
 #include "virtual_source_model.hpp"
+#include "wavefix/localizer.hpp"
 
 namespace {
 
@@ -74,6 +76,25 @@ TEST_CASE("synthesis of one position allocates nothing in the steady state") {
     for (std::size_t row = 1; row < 20; ++row) run(row);
     CHECK(allocations == before);
   }
+}
+
+TEST_CASE("a fix, refined, allocates nothing in the steady state") {
+  const ChannelModel model = testing::spherical_model(19, 12, true);
+  const auto positions = testing::random_positions(model, 20);
+  const auto channels = testing::synthesize(model, positions);
+  const Localizer localizer(model);
+  double x[3], covariance[9], residual, ambiguity;
+  std::uint8_t status;
+  const Fixes fix{{x, {1, 3}}, {covariance, {1, 3, 3}}, {&status, {1}}, {&residual, {1}}, {&ambiguity, {1}}};
+  Execution alone;
+  alone.threads = 1;
+  const auto run = [&](std::size_t row) {
+    localizer.locate({channels.data() + row * 19 * 12, {1, 19, 12}}, fix, alone);
+  };
+  for (std::size_t row = 0; row < 20; ++row) run(row);
+  const std::size_t before = allocations;
+  for (std::size_t row = 0; row < 20; ++row) run(row);
+  CHECK(allocations == before);
 }
 
 }  // namespace

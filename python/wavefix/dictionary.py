@@ -67,7 +67,7 @@ class Dictionary:
 
     @property
     def rank(self) -> int:
-        """Complex dimensions of the subspace in which entries are compared first; 0 without one."""
+        """Complex coordinates by which entries are compared first; 0 if these are the channels' own numbers."""
         return self._entries.rank
 
     @property

@@ -51,7 +51,7 @@ class WAVEFIX_API Dictionary {
   std::size_t size() const;
   std::size_t n_antennas() const;
   std::size_t n_subcarriers() const;
-  /// Complex dimensions of the subspace in which entries are compared first; 0 if they are compared as they are.
+  /// Complex coordinates by which entries are compared first; 0 if these are the channels' own numbers.
   std::size_t rank() const;
   /// Bytes held between searches, and the largest number of bytes that a search of `n_queries` adds.
   std::size_t bytes() const;
@@ -59,10 +59,9 @@ class WAVEFIX_API Dictionary {
   void position(std::size_t index, double* xyz) const;
 
   /// The `k = indices.shape[1]` entries nearest to each query, nearest first, ties by lower index. Distances are
-  /// (4) or (5), recomputed in float64: a first pass in the subspace or in float32 keeps every entry that its error
-  /// bound (17) cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and thread
-  /// count.
-  /// A query that is not finite gets index -1 and distance NaN.
+  /// (4) or (5), recomputed in float64: the passes before, over coordinates or in float32, keep every entry that their
+  /// error bounds (17) cannot exclude, so the answer is that of an exhaustive float64 search, for any batch size and
+  /// thread count. A query that is not finite gets index -1 and distance NaN.
   void search(View<const cfloat, 3> queries, Similarity similarity, View<std::int64_t, 2> indices,
               View<double, 2> distances, const Execution& execution = {}) const;
 

@@ -27,7 +27,7 @@ WAVEFIX_API int thread_count(std::size_t items, int requested);
 /// True where this build asks the OpenMP runtime for its settings; without, batches run on several threads as well.
 WAVEFIX_API bool has_openmp();
 
-/// The instruction set of the inner loops: "generic", "avx2", "avx512" or "avx512_bf16". The best that the processor
+/// The instruction set of the inner loops: "generic", "avx2", "avx512" or "avx512_vnni". The best that the processor
 /// has, or the one that the environment variable WAVEFIX_KERNELS named when it was first needed; Error if the processor
 /// lacks that.
 WAVEFIX_API std::string kernel_level();

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinates.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <Eigen/QR>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "channel_math.hpp"
+
+namespace wavefix {
+namespace {
+
+using Matrix = Eigen::MatrixXcd;
+using Eigen::Index;
+
+constexpr double wanted_tail = 1e-3;     // of the energy: an inner product of noise-free channels then errs by as much
+constexpr double tolerated_tail = 3e-2;  // where that takes too many directions
+constexpr std::size_t most_samples = 320;
+constexpr std::size_t rank_step = 8;
+constexpr std::size_t lead_step = 4;
+constexpr double lead_tail = 0.1;     // of the energy, that the coordinates which are compared first may leave
+constexpr double rotated_tail = 0.3;  // that a quarter of the directions may leave, if the basis is to hold all
+constexpr std::size_t largest_rotation = 128;  // by which a query is turned in less time than it is searched for
+
+/// More directions than this would cost more than they save: a sweep is to cost a quarter of the full one at most, and
+/// the projection of a query is not to cost more than the sweep.
+std::size_t highest_rank(std::size_t count, std::size_t size, std::size_t samples) {
+  return std::min({size / 4, count / 16, samples / 2}) / rank_step * rank_step;
+}
+
+/// Entries spread over the dictionary, each divided by the largest norm.
+Matrix samples_of(const ChannelAt& channel, std::size_t count, std::size_t size) {
+  const std::size_t taken = std::min(most_samples, count / 4);
+  Matrix samples(static_cast<Index>(size), static_cast<Index>(taken));
+  const double golden = 0.5 * (std::sqrt(5.0) - 1.0);  // its multiples fill the unit interval evenly
+  double highest = 0.0;
+  for (Index column = 0; column < samples.cols(); ++column) {
+    const double place = golden * static_cast<double>(column + 1);
+    const auto index = static_cast<std::size_t>((place - std::floor(place)) * static_cast<double>(count));
+    const Eigen::Map<const Eigen::VectorXcf> entry(channel(std::min(index, count - 1)), samples.rows());
+    samples.col(column) = entry.cast<cdouble>();
+    highest = std::max(highest, samples.col(column).norm());
+  }
+  if (highest > 0.0 && std::isfinite(1.0 / highest)) samples *= 1.0 / highest;
+  return samples;
+}
+
+/// Directions of most energy among samples, and the numbers of them that are worth keeping and comparing first.
+struct Directions {
+  Matrix basis;
+  std::size_t lead = 0;
+};
+
+/// None if energy is everywhere.
+Directions principal_directions(const Matrix& samples, std::size_t count, std::size_t size) {
+  const bool wide = samples.cols() >= samples.rows();
+  const Matrix gram = wide ? Matrix(samples * samples.adjoint()) : Matrix(samples.adjoint() * samples);
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(gram);
+  const Eigen::VectorXd& energies = solver.eigenvalues();  // ascending
+  const double total = energies.sum();
+  const std::size_t highest = highest_rank(count, size, static_cast<std::size_t>(gram.rows()));
+  if (solver.info() != Eigen::Success || !(total > 0.0) || highest == 0) return {};
+  const auto tail = [&](std::size_t rank) {
+    return energies.head(gram.rows() - static_cast<Index>(rank)).sum() / total;
+  };
+  Directions found;
+  std::size_t rank = rank_step;
+  while (rank < highest && tail(rank) > wanted_tail) rank += rank_step;
+  const bool whole = wide && size <= largest_rotation && count >= 8 * size && tail(rank) <= rotated_tail;
+  if (tail(rank) > wanted_tail && whole) rank = size;
+  if (rank < size && tail(rank) > tolerated_tail) return {};
+  found.lead = lead_step;
+  while (found.lead < rank && tail(found.lead) > lead_tail) found.lead += lead_step;
+  const Matrix chosen = solver.eigenvectors().rightCols(static_cast<Index>(rank)).rowwise().reverse();
+  const Eigen::HouseholderQR<Matrix> factors(wide ? chosen : Matrix(samples * chosen));
+  found.basis = factors.householderQ() * Matrix::Identity(samples.rows(), static_cast<Index>(rank));
+  return found;
+}
+
+/// Rounded to the nearest for |value| < 2^51, without a call.
+inline double nearest(double value) {
+  constexpr double rounder = 6755399441055744.0;  // 1.5 * 2^52
+  return (value + rounder) - rounder;
+}
+
+/// Not less than the root of a square that is known to `slack`.
+inline float root_above(double square, double slack) {
+  return static_cast<float>(std::sqrt(std::max(0.0, square) + slack) * (1.0 + 1e-6));
+}
+
+}  // namespace
+
+/// What rounding takes off, and what the coordinates leave, of a channel over its norm.
+struct Coordinates::Rounded {
+  double lost;
+  float lead_tail, tail;
+};
+
+Coordinates::Coordinates(const ChannelAt& channel, const double* norms, std::size_t count, std::size_t size, bool basis,
+                         const Execution& execution)
+    : size_(size), levels_(2 * size), lead_(2 * size) {
+  if (size >= 2 * lead_step) lead_ = 2 * ((size / 4 + lead_step - 1) / lead_step * lead_step);
+  if (basis && highest_rank(count, size, most_samples) > 0) choose_basis(channel, count);
+  if (4 * lead_ > 3 * levels_) lead_ = levels_;
+  fill_entries(channel, norms, count, execution);
+}
+
+void Coordinates::choose_basis(const ChannelAt& channel, std::size_t count) {
+  const Directions found = principal_directions(samples_of(channel, count, size_), count, size_);
+  if (found.basis.size() == 0) return;
+  rank_ = static_cast<std::size_t>(found.basis.cols());
+  levels_ = 2 * rank_, lead_ = 2 * found.lead;
+  defect_ = (found.basis.adjoint() * found.basis - Matrix::Identity(found.basis.cols(), found.basis.cols())).norm();
+  fill_basis(found.basis);
+}
+
+template <class Store>
+Coordinates::Rounded Coordinates::round(const double* coordinates, const cfloat* channel, double norm,
+                                        const Store& store) const {
+  const double inverse = norm > 0.0 ? 1.0 / norm : 0.0;
+  const auto* const own = reinterpret_cast<const float*>(channel);
+  double inside[2] = {0.0, 0.0}, lost = 0.0;
+  std::size_t level = 0;
+  for (int part = 0; part < 2; ++part) {
+    for (const std::size_t end = part == 0 ? lead_ : levels_; level < end; ++level) {
+      const double value = inverse * (rank_ > 0 ? coordinates[level] : static_cast<double>(own[level]));
+      const double integer = nearest(length * value), off = value - (1.0 / length) * integer;
+      inside[part] += value * value;
+      lost += off * off;
+      store(level, integer);
+    }
+  }
+  // 1 - ||U^H e||^2 is exact up to the rounding of its sums and the defect of the basis
+  const double slack = defect_ + 8.0 * std::sqrt(static_cast<double>(levels_)) *
+                                     (2.0 * static_cast<double>(size_) + 4.0) * std::ldexp(1.0, -53);
+  const double outside = rank_ > 0 ? 1.0 - inside[0] - inside[1] : 0.0;
+  return {std::sqrt(lost), root_above(1.0 - inside[0], slack), root_above(outside, slack)};
+}
+
+void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, std::size_t count,
+                               const Execution& execution) {
+  const std::size_t blocks = (count + block_rows - 1) / block_rows, padded_count = blocks * block_rows;
+  packed_.setZero(static_cast<Index>(padded_count * levels_));
+  for (auto* const values : {&lead_tails_, &tails_, &norms_, &inverse_norms_}) values->assign(padded_count, 0.0f);
+  const double highest = *std::max_element(norms, norms + count);
+  reference_ = highest > 0.0 ? highest : 1.0;
+  const auto workers = static_cast<std::size_t>(thread_count(blocks, execution.threads));
+  std::vector<double> scratch(workers * scratch_size()), lost(workers, 0.0);
+  parallel_for(blocks, execution, [&](std::size_t block, int worker) {
+    double* const coordinates = scratch.data() + static_cast<std::size_t>(worker) * scratch_size();
+    std::int16_t* const packed = packed_.data() + block * levels_ * block_rows;
+    const std::size_t first = block * block_rows, rows = std::min(block_rows, count - first);
+    const cfloat* channels[group] = {};
+    for (std::size_t row = 0; row < rows; ++row) channels[row] = channel(first + row);
+    if (rank_ > 0) multiply_basis(channels, rows, coordinates, coordinates + group * levels_);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const Rounded rounded =
+          round(coordinates + row * levels_, channels[row], norms[first + row], [&](std::size_t level, double value) {
+            packed[(level / 2 * block_rows + row) * 2 + level % 2] = static_cast<std::int16_t>(value);
+          });
+      lead_tails_[first + row] = rounded.lead_tail, tails_[first + row] = rounded.tail;
+      double& most = lost[static_cast<std::size_t>(worker)];
+      most = std::max(most, rounded.lost);
+      const double share = norms[first + row] / reference_;
+      const bool small = share < 1e-18;  // its inverse says nothing in float
+      norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(share);
+      inverse_norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(1.0 / share);
+    }
+  });
+  lost_ = *std::max_element(lost.begin(), lost.end());
+}
+
+void Coordinates::fill_basis(const Eigen::MatrixXcd& basis) {
+  for (std::size_t begin = 0; begin < 2 * size_; begin += panel_depth) {
+    const std::size_t depth = std::min(panel_depth, 2 * size_ - begin);
+    basis_.emplace_back(2 * rank_, depth);
+    for (std::size_t i = 0; i < rank_; ++i) {
+      for (std::size_t at = 0; at < depth; at += 2) {
+        const cdouble value = basis(static_cast<Index>((begin + at) / 2), static_cast<Index>(i));
+        basis_.back().at(2 * i, at) = value.real(), basis_.back().at(2 * i, at + 1) = value.imag();
+        basis_.back().at(2 * i + 1, at) = -value.imag(), basis_.back().at(2 * i + 1, at + 1) = value.real();
+      }
+    }
+  }
+}
+
+std::size_t Coordinates::bytes() const {
+  return sizeof(double) * 4 * rank_ * size_ + sizeof(std::int16_t) * static_cast<std::size_t>(packed_.size()) +
+         sizeof(float) * (lead_tails_.size() + tails_.size() + norms_.size() + inverse_norms_.size());
+}
+
+std::size_t Coordinates::scratch_size() const {
+  return rank_ == 0 ? 0 : group * (2 * levels_ + panel_depth + lane_padding);
+}
+
+/// [count, levels] in float64.
+void Coordinates::multiply_basis(const cfloat* const* channels, std::size_t count, double* coordinates,
+                                 double* scratch) const {
+  const std::size_t stride = panel_depth + lane_padding;
+  double* const part = scratch + group * stride;
+  std::fill_n(coordinates, count * levels_, 0.0);
+  for (std::size_t panel = 0; panel < basis_.size(); ++panel) {
+    for (std::size_t column = 0; column < count; ++column) {
+      const auto* const interleaved = reinterpret_cast<const float*>(channels[column]) + panel * panel_depth;
+      std::copy_n(interleaved, basis_[panel].depth(), scratch + column * stride);
+    }
+    basis_[panel].multiply(scratch, count, stride, part, levels_);
+    for (std::size_t i = 0; i < count * levels_; ++i) coordinates[i] += part[i];
+  }
+}
+
+void Coordinates::project(const cfloat* const* channels, const double* norms, std::size_t count, std::int16_t* out,
+                          std::size_t stride, Query* queries, double* scratch) const {
+  if (rank_ > 0) multiply_basis(channels, count, scratch, scratch + group * levels_);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::int16_t* const to = out + i * stride;
+    const Rounded rounded = round(scratch + i * levels_, channels[i], norms[i], [to](std::size_t level, double value) {
+      to[level] = static_cast<std::int16_t>(value);
+    });
+    // Of entry and query; the basis; float64 coordinates; float32 sums of the products.
+    const double rounding = lost_ + (1.0 + lost_) * rounded.lost + 3.0 * defect_ + 1e-6;
+    queries[i] = {rounded.lead_tail, rounded.tail, rounding};
+  }
+}
+
+}  // namespace wavefix

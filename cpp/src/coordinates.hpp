@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Coordinates of a dictionary's entries in an orthonormal basis, directions of most energy first, as 16-bit integers;
+// and how far an inner product of them may be from that of the channels: docs/equations.md (17).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "packed_matrix.hpp"
+#include "search_kernels.hpp"
+#include "wavefix/dictionary.hpp"
+#include "wavefix/parallel.hpp"
+#include "wavefix/views.hpp"
+
+namespace wavefix {
+
+/// Channel i of a dictionary, size complex numbers.
+using ChannelAt = std::function<const cfloat*(std::size_t index)>;
+
+class Coordinates {
+ public:
+  static constexpr std::size_t block_rows = screened_rows;
+  /// Of the integers, of a channel that the basis holds whole: sums of products stay below 2^31.
+  static constexpr double length = 32767.0;
+
+  Coordinates() = default;
+  /// `norms` are those of the channels. Without `basis`, coordinates are the channels' own numbers.
+  Coordinates(const ChannelAt& channel, const double* norms, std::size_t count, std::size_t size, bool basis,
+              const Execution& execution);
+
+  bool empty() const { return levels_ == 0; }
+  std::size_t rank() const { return rank_; }  ///< of the basis, 0 without one
+  bool complete() const { return rank_ == 0 || rank_ == size_; }
+  /// Numbers of an entry, and how many of them are compared first.
+  std::size_t levels() const { return levels_; }
+  std::size_t lead() const { return lead_; }
+  std::size_t bytes() const;
+  /// [levels / 2][block_rows][2]
+  const std::int16_t* block(std::size_t index) const { return packed_.data() + index * levels_ * block_rows; }
+
+  /// What of an entry, divided by its norm, the leading coordinates or all of them leave; at least.
+  const float* lead_tails(std::size_t block) const { return lead_tails_.data() + block * block_rows; }
+  const float* tails(std::size_t block) const { return tails_.data() + block * block_rows; }
+  /// Norms over reference(), and their inverses; no numbers where float has none.
+  const float* norms(std::size_t block) const { return norms_.data() + block * block_rows; }
+  const float* inverse_norms(std::size_t block) const { return inverse_norms_.data() + block * block_rows; }
+  double reference() const { return reference_; }
+
+  /// Of a query over its norm. An inner product of entry and query over the norms of both is that of the integers over
+  /// length^2, to `rounding` plus the product of the tails.
+  struct Query {
+    double lead_tail, tail, rounding;
+  };
+  /// [levels] integers each of up to `group` channels, a multiple of `stride` apart. Scratch is [scratch_size()].
+  static constexpr std::size_t group = 32;
+  std::size_t scratch_size() const;
+  void project(const cfloat* const* channels, const double* norms, std::size_t count, std::int16_t* out,
+               std::size_t stride, Query* queries, double* scratch) const;
+
+ private:
+  struct Rounded;
+  void choose_basis(const ChannelAt& channel, std::size_t count);
+  void fill_basis(const Eigen::MatrixXcd& basis);
+  void fill_entries(const ChannelAt& channel, const double* norms, std::size_t count, const Execution& execution);
+  void multiply_basis(const cfloat* const* channels, std::size_t count, double* coordinates, double* scratch) const;
+  template <class Store>
+  Rounded round(const double* coordinates, const cfloat* channel, double norm, const Store& store) const;
+  static constexpr std::size_t panel_depth = 512;  // of channels: what is worked on together stays in the L2 cache
+
+  std::size_t rank_ = 0, size_ = 0, levels_ = 0, lead_ = 0;
+  double defect_ = 0.0, lost_ = 0.0, reference_ = 1.0;  // ||U^H U - 1||; the most that rounding takes off an entry
+  std::vector<PackedMatrix<double>> basis_;  // panels of [2 rank, 2 size]: interleaved channel to coordinates
+  Buffer<std::int16_t> packed_;
+  std::vector<float> lead_tails_, tails_, norms_, inverse_norms_;
+};
+
+}  // namespace wavefix

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace {
+
+using namespace wavefix;
+
+TEST_CASE("every level multiplies pairs exactly") {
+  constexpr std::size_t levels = 70, most = 11;
+  std::mt19937 generator(3);
+  std::uniform_int_distribution<int> integers(-32767, 32767);
+  std::vector<short> block(levels * screened_rows), columns(most * levels);
+  for (short& value : block) value = static_cast<short>(integers(generator) / 8);
+  for (short& value : columns) value = static_cast<short>(integers(generator) / 8);
+  const auto at = [&](std::size_t row, std::size_t level) {
+    return static_cast<std::int64_t>(block[(level / 2 * screened_rows + row) * 2 + level % 2]);
+  };
+  const Kernels* list[most_levels];
+  for (std::size_t index = 0, count = usable_kernels(list); index < count; ++index) {
+    const Kernels& kernels = *list[index];
+    CAPTURE(kernels.level);
+    for (const std::size_t n : {std::size_t{1}, std::size_t{2}, std::size_t{5}, most}) {
+      std::vector<float> products(most * screened_rows, -1.0f);
+      std::vector<const short*> from, rest;
+      std::vector<float*> to;
+      for (std::size_t c = 0; c < n; ++c) {
+        from.push_back(&columns[c * levels]), rest.push_back(from.back() + 30);
+        to.push_back(&products[c * screened_rows]);
+      }
+      kernels.pair_products({block.data(), 30, from.data(), to.data(), n, false});
+      kernels.pair_products({block.data() + 30 * screened_rows, levels - 30, rest.data(), to.data(), n, true});
+      bool right = true;
+      for (std::size_t c = 0; c < n; ++c) {
+        for (std::size_t row = 0; row < screened_rows; ++row) {
+          std::int64_t sums[2] = {0, 0};
+          for (std::size_t level = 0; level < levels; ++level) {
+            sums[level < 30 ? 0 : 1] += at(row, level) * columns[c * levels + level];
+          }
+          right =
+              right && products[c * screened_rows + row] == static_cast<float>(sums[0]) + static_cast<float>(sums[1]);
+        }
+      }
+      CHECK(right);
+    }
+  }
+}
+
+TEST_CASE("every level excludes what is below the bounds, and nothing that is no number") {
+  std::mt19937 generator(4);
+  std::normal_distribution<float> normal;
+  std::vector<float> u(screened_rows), v(screened_rows), w(screened_rows), products(4 * screened_rows);
+  for (auto* const values : {&u, &v, &w, &products}) {
+    for (float& value : *values) value = normal(generator);
+  }
+  u[5] = products[9] = std::numeric_limits<float>::quiet_NaN();
+  const ScreenBounds bounds[2] = {{0.5f, -1.0f, 0.25f, 0.125f}, {0.0f, 0.5f, -0.5f, 1.0f}};
+  const ScreenBounds* const each[2] = {&bounds[0], &bounds[1]};
+  const float* const from[2] = {products.data(), products.data() + 2 * screened_rows};
+  const Kernels* list[most_levels];
+  for (std::size_t index = 0, count = usable_kernels(list); index < count; ++index) {
+    CAPTURE(list[index]->level);
+    for (const bool magnitudes : {false, true}) {
+      unsigned wanted[2] = {0, 0};
+      list[index]->screen({u.data(), v.data(), w.data(), from, each, 2, magnitudes, wanted});
+      for (std::size_t query = 0; query < 2; ++query) {
+        unsigned expected = 0;
+        for (std::size_t row = 0; row < screened_rows; ++row) {
+          const ScreenBounds& b = bounds[query];
+          const double least = double{b.a} * u[row] + double{b.b} * v[row] + double{b.c} * w[row] + b.d;
+          const double re = from[query][row], im = from[query][screened_rows + row];
+          const bool excluded = magnitudes ? least > 0.0 && re * re + im * im < least * least : re < least;
+          if (!excluded) expected |= 1u << row;
+        }
+        CHECK(wanted[query] == expected);
+        CHECK(expected != 0);
+        CHECK(expected != ~0u);
+      }
+    }
+  }
+}
+
+}  // namespace
