@@ -132,13 +132,9 @@ def degradation_cases(seconds: float, test_size: int = 300) -> dict[str, Case]:
         train = wfx.simulate(scene, n=density(scene, per), seed=40)
         if snr_db is not None:
             train = train.with_noise(snr_db, seed=41)
-        if offset:
-            moved = train.known_positions() + offset * np.random.default_rng(42).standard_normal((len(train), 3)) * [
-                1,
-                1,
-                0,
-            ]
-            train = replace(train, positions=moved)
+        if offset:  # in the plane of the zone, a standard deviation along each axis
+            error = offset * np.random.default_rng(42).standard_normal((len(train), 3))
+            train = replace(train, positions=train.known_positions() + error * [1, 1, 0])
         row: dict[str, Any] = {"locations": len(train)}
         start = perf_counter()
         try:
@@ -147,8 +143,8 @@ def degradation_cases(seconds: float, test_size: int = 300) -> dict[str, Case]:
             return row | {"refused": str(error), "seconds": perf_counter() - start}
         row |= {"seconds": perf_counter() - start, "bytes": model.nbytes, "sources": model.n_atoms}
         test = wfx.simulate(scene, n=test_size, seed=43)
-        error = channel_error(model, test)
-        row |= {"overall_db": error.nmse_db, "median_db": error.median_location_nmse_db}
+        channel = channel_error(model, test)
+        row |= {"overall_db": channel.nmse_db, "median_db": channel.median_location_nmse_db}
         return row | located(model, test.channels, test.known_positions())
 
     cases: dict[str, Case] = {}
