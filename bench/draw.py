@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,12 @@ def draw_growth(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def filled(page: str) -> str:
-    makers = {f.__name__: f for f in (machine, synthesize, search, locate, growth, threads, instructions)}
+def filled(page: str, makers: Sequence[Callable[[], str]] = ()) -> str:
+    """`page` with the table of each maker between its markers; without makers, those of docs/performance.md."""
+    named = {f.__name__: f for f in makers or (machine, synthesize, search, locate, growth, threads, instructions)}
 
     def fill(match: re.Match[str]) -> str:
-        return f"<!-- {match[1]} -->\n{makers[match[1]]()}\n<!-- end -->"
+        return f"<!-- {match[1]} -->\n{named[match[1]]()}\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
 

@@ -91,7 +91,7 @@ def random_positions(model: ChannelModel, n: int, seed: int = 0, fill: float = 0
     return np.ascontiguousarray(region.origin + y @ region.basis)
 
 
-def add_noise(channels: NDArray[np.complex64], snr_db: float, seed: int = 0) -> NDArray[np.complex64]:
+def add_noise(channels: NDArray[np.complex64], snr_db: float, seed: int | list[int] = 0) -> NDArray[np.complex64]:
     generator = np.random.default_rng(seed)
     power = np.mean(np.abs(channels) ** 2, axis=(1, 2), keepdims=True)
     deviation = np.sqrt(power / 2 * 10 ** (-snr_db / 10))

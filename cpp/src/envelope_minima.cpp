@@ -11,23 +11,48 @@ namespace wavefix {
 namespace {
 
 constexpr int most_steps = 12;  // long valleys take as many, most minima two or three
+constexpr double slow = 10.0;   // square of the radians, root mean square, that paths run between nodes of a slow axis
 
 }  // namespace
+
+/// Carriers alone make the slopes of evaluate(). Along an axis that hardly any path runs along the antennas' phases say
+/// as much, and the envelopes hold these: there a difference of costs is the slope.
+void Envelopes::bend_slow_axes(const double* offset, SmallMatrix& normal, SmallVector& gradient) {
+  double energy = 0.0;
+  for (std::size_t l = 0; l < slots_; ++l) energy += static_cast<double>(here_[2 * plan_.capacity + l]);
+  for (std::size_t d = 0; d < dimension_; ++d) {
+    const auto at = static_cast<Eigen::Index>(d);
+    const double spacing = axis_[d].spacing, bend = energy / (spacing * spacing);
+    if (normal(at, at) > slow * bend) continue;
+    normal(at, at) += bend;
+    if (frozen_) continue;  // and so are the envelopes
+    const double step = 0.03 * spacing;
+    double there[3] = {offset[0], offset[1], offset[2]};
+    there[d] = offset[d] + step;
+    const double above = evaluate(there, nullptr, nullptr);
+    there[d] = offset[d] - step;
+    gradient(at) = 0.25 * (evaluate(there, nullptr, nullptr) - above) / step;
+  }
+}
 
 /// Levenberg-Marquardt on the interpolated cost, within the box.
 void Envelopes::settle(Minimum& minimum) {
   checkpoint();
   SmallMatrix normal;
   SmallVector gradient;
-  const double longest = plan_.model->common.wavelength / 8.0;
   double damping = 1e-3;
   minimum.cost = evaluate(minimum.offset.data(), &normal, &gradient);
+  bend_slow_axes(minimum.offset.data(), normal, gradient);
   for (int iteration = 0; iteration < most_steps; ++iteration) {
     SmallMatrix damped = normal;
     damped.diagonal() *= 1.0 + damping;
     SmallVector step = damped.ldlt().solve(gradient);
     if (!step.allFinite()) break;
-    if (step.norm() > longest) step *= longest / step.norm();
+    // Along an axis that no path runs along, candidates lie far apart, and so may a step be long.
+    double longest = 0.0;  // in candidates
+    for (std::size_t d = 0; d < dimension_; ++d)
+      longest = std::max(longest, std::abs(step(static_cast<Eigen::Index>(d))) / box_.pitch[d]);
+    if (longest > 1.0) step /= longest;
     Minimum trial = minimum;
     for (std::size_t d = 0; d < dimension_; ++d) {
       trial.offset[d] =
@@ -39,6 +64,7 @@ void Envelopes::settle(Minimum& minimum) {
     const double gain = minimum.cost - trial.cost;
     if (gain > 0.0) {
       minimum = trial;
+      bend_slow_axes(trial.offset.data(), trial_normal, trial_gradient);
       normal = trial_normal;
       gradient = trial_gradient;
       damping *= 0.1;

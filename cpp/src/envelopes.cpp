@@ -103,12 +103,23 @@ void Envelopes::explain_node(std::size_t node, double ridge) {
   explained_[node] = gains.squaredNorm();
 }
 
+/// The most energy that the nodes of a face explain, or a parabola through three of them: it may peak between nodes.
 double Envelopes::explained_on_face(std::size_t d, bool upper) const {
-  std::size_t inner = 1;
-  for (std::size_t e = d + 1; e < dimension_; ++e) inner *= axis_[e].nodes;
+  std::size_t stride[3] = {1, 1, 1};
+  for (std::size_t e = dimension_; e-- > 1;) stride[e - 1] = stride[e] * axis_[e].nodes;
   double most = 0.0;
   for (std::size_t node = 0; node < node_count_; ++node) {
-    if (node / inner % axis_[d].nodes == (upper ? axis_[d].nodes - 1 : 0)) most = std::max(most, explained_[node]);
+    if (node / stride[d] % axis_[d].nodes != (upper ? axis_[d].nodes - 1 : 0)) continue;
+    double value = explained_[node];
+    for (std::size_t e = 0; e < dimension_; ++e) {
+      const std::size_t at = node / stride[e] % axis_[e].nodes;
+      if (e == d || at == 0 || at + 1 == axis_[e].nodes) continue;
+      const double below = explained_[node - stride[e]], above = explained_[node + stride[e]];
+      if (below == 0.0 || above == 0.0) continue;  // outside the region
+      const double slope = 0.5 * (above - below), bend = above - 2.0 * explained_[node] + below;
+      if (bend < 0.0 && std::abs(slope) <= -bend) value -= 0.5 * slope * slope / bend;
+    }
+    most = std::max(most, value);
   }
   return most;
 }

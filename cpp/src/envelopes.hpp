@@ -68,6 +68,7 @@ class Envelopes {
   void mix(const double* offset);
   void interpolate(const double* offset);
   void settle(Minimum& minimum);
+  void bend_slow_axes(const double* offset, SmallMatrix& normal, SmallVector& gradient);
 
   const PathPlan& plan_;
   std::size_t dimension_, stride_, slots_ = 0, node_count_ = 0;

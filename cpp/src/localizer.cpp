@@ -15,6 +15,10 @@ namespace {
 
 // The best of many grid points explains noise alone by about 2 ln(points) of its entries; well above that.
 constexpr double chance_level = 40.0;
+// What float32 leaves of a perfect fit.
+constexpr double rounding = 1e-12;
+// White noise alone adds up to so many standard deviations of the structured residual.
+constexpr double structured_spread = 4.0;
 // Noise lets the costs of two minima differ by chance by a few noise variances of one entry; well above that.
 constexpr double noise_tolerance = 10.0;
 
@@ -55,17 +59,30 @@ struct Localizer::Plan {
   }
 
   /// (11): is the residual more than white noise and what the model misses anyway?
-  bool fits_poorly(Refiner& refiner, const cfloat* channel, const Refinement& best, double energy) const {
-    const double size = channel_size();
-    if (!(energy - best.cost >= chance_level * energy / size)) return true;
-    const double structured = refiner.structured_cost(channel, best.position.data());
-    const double by_noise = 4.0 * best.cost / std::sqrt(size);
-    return !(structured <= options.poor_fit_factor * model.validation_nmse() * energy + by_noise);
+  bool fits_poorly(const Refinement& best, double structured, double energy) const {
+    if (!(energy - best.cost >= chance_level * energy / channel_size())) return true;
+    return !(structured <= options.poor_fit_factor * usual_error() * energy + structured_by_noise(best));
+  }
+
+  /// As a share of the energy.
+  double usual_error() const { return std::max(model.validation_nmse(), rounding); }
+
+  double structured_by_noise(const Refinement& best) const {
+    return structured_spread * best.cost / std::sqrt(channel_size());
+  }
+
+  /// (7) at the noise that the residual suggests, and (21) at the model's usual error, or what the residual says of it.
+  std::array<double, 9> uncertainty(Refiner& refiner, const Refinement& best, double structured, double energy) const {
+    const double by_noise = structured_by_noise(best);
+    const double shown = std::clamp(usual_error() * energy, structured - by_noise, structured + by_noise);
+    const double freedom = channel_size() - 0.5 * static_cast<double>(model.region().dimension());
+    return covariance(best.information, model.region(), std::max(best.cost, rounding * energy) / std::max(freedom, 0.5),
+                      refiner.error_information(best.position.data(), std::max(shown, rounding * energy)));
   }
 
   /// (12)
   double ambiguity(const Refinement& best, const Refinement& runner_up, double energy) const {
-    const double tolerance = model.validation_nmse() * energy + noise_tolerance * best.cost / channel_size();
+    const double tolerance = usual_error() * energy + noise_tolerance * best.cost / channel_size();
     return tolerance > 0.0 ? tolerance / (tolerance + runner_up.cost - best.cost) : 0.0;
   }
 
@@ -79,7 +96,8 @@ struct Localizer::Plan {
     if (fixes.float_position.data != nullptr) {
       std::copy_n(minima.float_position.data(), 3, fixes.float_position.row(row));
     }
-    auto spread = covariance(best.information, model.region(), best.cost / channel_size());
+    const double structured = refiner.structured_cost(channel, best.position.data());
+    auto spread = uncertainty(refiner, best, structured, energy);
     const Region& region = model.region();
     for (std::size_t axis = 0; axis < region.dimension(); ++axis) {
       const double* b = region.basis.data() + 3 * axis;
@@ -89,8 +107,10 @@ struct Localizer::Plan {
     fixes.residual.data[row] = best.cost / energy;
     fixes.ambiguity.data[row] = runner_up ? ambiguity(best, *runner_up, energy) : not_a_number;
     Status status = Status::ok;
-    if (fixes.ambiguity.data[row] > options.ambiguity_threshold) status = Status::ambiguous;
-    if (fits_poorly(refiner, channel, best, energy)) status = Status::poor_fit;
+    // no number: the channel does not determine the position, any along a line fits as well
+    if (fixes.ambiguity.data[row] > options.ambiguity_threshold || !std::isfinite(spread[0]))
+      status = Status::ambiguous;
+    if (fits_poorly(best, structured, energy)) status = Status::poor_fit;
     if (!inside(best.position)) status = Status::outside_region;
     fixes.status.data[row] = static_cast<std::uint8_t>(status);
   }

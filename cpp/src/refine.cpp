@@ -12,6 +12,7 @@
 
 #include "channel_math.hpp"
 #include "untrapped.hpp"
+#include "channel_model_kinds.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -60,6 +61,7 @@ struct Refiner::Scratch {
   std::vector<cfloat> channel, jacobian;
   Matrix3 information;
   Eigen::Vector3d gradient;
+  Atoms atoms;
   std::vector<std::size_t> by_frequency{};  // subcarriers in order of frequency
 
   std::size_t size() const { return channel.size(); }
@@ -91,7 +93,7 @@ Refiner::Refiner(const ChannelModel& model, const RefineOptions& options)
     : scratch_(new Scratch{model, options, model.make_workspace(),
                            std::vector<cfloat>(model.n_antennas() * model.n_subcarriers()),
                            std::vector<cfloat>(3 * model.n_antennas() * model.n_subcarriers()), Matrix3::Zero(),
-                           Eigen::Vector3d::Zero()}) {
+                           Eigen::Vector3d::Zero(), Atoms(model.n_atoms(), model.n_antennas())}) {
   if (options.max_iterations < 0 || !(options.initial_damping > 0.0) || !(options.max_step > 0.0) ||
       !(options.tolerance >= 0.0)) {
     throw ShapeError("refine options: expected max_iterations >= 0, initial_damping > 0, max_step > 0, tolerance >= 0");
@@ -126,6 +128,26 @@ double Refiner::structured_cost(const cfloat* channel, const double* position) {
     previous = rest;
   }
   return std::abs(sum) * static_cast<double>(along) / static_cast<double>(along - 1);
+}
+
+std::array<double, 9> Refiner::error_information(const double* position, double error_energy) {
+  Scratch& s = *scratch_;
+  s.model.implementation().atoms(position, s.atoms, *s.workspace);
+  const double wavenumber = 2.0 * 3.14159265358979323846 / s.model.wavelength();
+  const auto subcarriers = static_cast<double>(s.model.n_subcarriers());
+  double total = 0.0;
+  Matrix3 sum = Matrix3::Zero();
+  for (std::size_t l = 0; l < s.atoms.count; ++l) {
+    double energy = 0.0;
+    for (std::size_t j = l * s.atoms.stride; j < (l + 1) * s.atoms.stride; ++j)
+      energy += subcarriers * std::norm(cdouble(s.atoms.real[j], s.atoms.imag[j]));
+    const Eigen::Vector3d direction(s.atoms.direction.data() + 3 * l);
+    total += energy;
+    sum += (energy * energy) * (direction * direction.transpose());
+  }
+  std::array<double, 9> result{};
+  if (total > 0.0) Eigen::Map<Matrix3>(result.data()) = (0.5 * wavenumber * wavenumber * error_energy / total) * sum;
+  return result;
 }
 
 Refinement Refiner::evaluate(const cfloat* channel, const double* position) {
@@ -212,8 +234,8 @@ void refine(const ChannelModel& model, View<const cfloat, 3> channels, View<cons
   });
 }
 
-std::array<double, 9> covariance(const std::array<double, 9>& information, const Region& region,
-                                 double noise_variance) {
+std::array<double, 9> covariance(const std::array<double, 9>& information, const Region& region, double noise_variance,
+                                 const std::array<double, 9>& error_information) {
   const Basis basis = basis_of(region);
   const Eigen::Map<const Matrix3> full(information.data());
   const SmallMatrix reduced = basis * full * basis.transpose();
@@ -226,7 +248,8 @@ std::array<double, 9> covariance(const std::array<double, 9>& information, const
     return result;
   }
   const SmallMatrix inverse = factors.solve(SmallMatrix::Identity(reduced.rows(), reduced.cols()));
-  out = 0.5 * noise_variance * (basis.transpose() * inverse * basis);
+  const SmallMatrix errors = basis * Eigen::Map<const Matrix3>(error_information.data()) * basis.transpose();
+  out = basis.transpose() * (0.5 * noise_variance * inverse + inverse * errors * inverse) * basis;
   return result;
 }
 

@@ -30,8 +30,9 @@ class Fixes:
 
     Attributes:
         position: ``[n, 3]`` float64, meters; NaN where ``status`` is ``INVALID_INPUT``.
-        covariance: ``[n, 3, 3]`` float64, square meters: (7) at the noise variance that the residual suggests; NaN
-            where it is not known.
+        covariance: ``[n, 3, 3]`` float64, square meters: docs/equations.md (21), of the noise that the residual
+            suggests and of the model's own error; NaN where it is not known. It is that of the minimum that the
+            fix is in: whether this is the right one, ``status`` and ``ambiguity`` tell.
         status: ``[n]`` uint8, values of ``wavefix.Status``.
         residual: ``[n]`` float64, the share of the channel's energy that the model does not explain at the fix.
         ambiguity: ``[n]`` float64, docs/equations.md (12): 0 for a unique fix, 1 where the runner-up fits as well;

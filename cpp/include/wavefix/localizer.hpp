@@ -19,7 +19,8 @@ namespace wavefix {
 /// One value a query, on every code path.
 enum class Status : std::uint8_t {
   ok = 0,
-  ambiguous = 1,  ///< Another minimum, more than a quarter wavelength away, fits as well within noise and model error.
+  ambiguous = 1,  ///< Another minimum, more than a quarter wavelength away, fits as well within noise and model error;
+                  ///< or the channel does not determine the position: the covariance is NaN.
   poor_fit = 2,   ///< What the model leaves of the channel is neither noise nor its usual error.
   outside_region = 3,  ///< The fix left the region that the model was fitted in.
   invalid_input = 4,   ///< The channel is zero or not finite; the position is NaN.
@@ -57,7 +58,7 @@ struct LocalizerOptions {
 /// Where locate() writes, one row a query: memory that nothing else of the call reads or writes.
 struct Fixes {
   View<double, 2> position;      ///< [n, 3] meters
-  View<double, 3> covariance;    ///< [n, 3, 3] square meters, (7) at the noise variance that the residual suggests
+  View<double, 3> covariance;    ///< [n, 3, 3] square meters, (21): of noise and of the model's error
   View<std::uint8_t, 1> status;  ///< [n] Status
   View<double, 1> residual;      ///< [n] ||H - f(x)||^2 / ||H||^2
   View<double, 1> ambiguity;     ///< [n] (12): 0 for a unique fix, 1 for an equal runner-up; NaN without runner-up

@@ -44,6 +44,9 @@ class WAVEFIX_API Refiner {
   double cost(const cfloat* channel, const double* position);
   /// The part of ||H - f(position)||^2 that is not white, docs/equations.md, (11).
   double structured_cost(const cfloat* channel, const double* position);
+  /// Covariance [3, 3] of Re(J^H e), m^-2, for an error e of the model of this energy, shared out over the gains of the
+  /// paths at `position` in proportion to their energy; docs/equations.md, (21).
+  std::array<double, 9> error_information(const double* position, double error_energy);
 
  private:
   struct Scratch;
@@ -57,9 +60,11 @@ WAVEFIX_API void refine(const ChannelModel& model, View<const cfloat, 3> channel
                         View<int, 1> iterations, const Execution& execution = {});
 
 /// Covariance [3, 3] of a position for the noise variance of one complex entry, docs/equations.md (7), from
-/// Re(J^H J): zero across the affine hull of the region, NaN where the channel does not determine the position.
+/// Re(J^H J), and for an error of the model, (21): zero across the affine hull of the region, NaN where the channel
+/// does not determine the position.
 WAVEFIX_API std::array<double, 9> covariance(const std::array<double, 9>& information, const Region& region,
-                                             double noise_variance);
+                                             double noise_variance,
+                                             const std::array<double, 9>& error_information = {});
 
 /// Position error bound sqrt(tr F^-1) [n] in meters, (7), at the signal-to-noise ratio of each channel.
 WAVEFIX_API void position_error_bound(const ChannelModel& model, View<const double, 2> positions, double snr_db,
