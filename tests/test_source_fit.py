@@ -111,7 +111,8 @@ def test_normal_equations_are_those_of_the_finite_differences(terms: int, equal:
     case = Case(equal, terms)
     rng = np.random.default_rng(4)
     residual = (rng.normal(size=(7, 4, 11)) + 1j * rng.normal(size=(7, 4, 11))).astype(np.complex64)
-    arguments = (*case.geometry(), case.basis, case.amplitudes(), residual, case.middle, case.reference)
+    own = np.full(3, terms, np.int32)
+    arguments = (*case.geometry(), case.basis, own, case.amplitudes(), residual, case.middle, case.reference)
     matrix, gradient = _core.source_normal_equations(*arguments)
     design = columns(case).reshape(len(gradient), -1)
     wanted = (design.conj() @ design.T).real
@@ -122,6 +123,21 @@ def test_normal_equations_are_those_of_the_finite_differences(terms: int, equal:
     assert np.abs(gradient / size - steps).max() < 3e-5 * np.linalg.norm(residual)
     again, _ = _core.source_normal_equations(*arguments, threads=2)
     np.testing.assert_array_equal(matrix, again)
+
+
+def test_normal_equations_leave_out_terms_that_a_source_does_not_have() -> None:
+    case = Case(terms=3)
+    residual = case.channels().astype(np.complex64)
+    case.coefficients[0, 1:], case.coefficients[2, 2:] = 0, 0
+    rest = (case.amplitudes(), residual, case.middle, case.reference)
+    whole, slopes = _core.source_normal_equations(*case.geometry(), case.basis, np.full(3, 3, np.int32), *rest)
+    some, few = _core.source_normal_equations(*case.geometry(), case.basis, np.array([1, 3, 2], np.int32), *rest)
+    kept = np.concatenate([12 * i + np.r_[0:n, 3 : 3 + n, 6:12] for i, n in enumerate((1, 3, 2))])
+    size = np.sqrt(np.diag(whole))[kept]
+    assert np.abs(np.tril((some - whole[np.ix_(kept, kept)]) / np.outer(size, size))).max() < 1e-6
+    np.testing.assert_allclose(few, slopes[kept], rtol=1e-5, atol=1e-6 * np.abs(slopes).max())
+    with pytest.raises(_core.ShapeError, match="terms"):
+        _core.source_normal_equations(*case.geometry(), case.basis, np.array([1, 4, 2], np.int32), *rest)
 
 
 def test_shapes_are_checked() -> None:

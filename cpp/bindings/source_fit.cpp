@@ -71,8 +71,9 @@ py::array scores(const py::object& positions, const py::object& values, const py
 
 py::tuple normal_equations(const py::object& positions, const py::object& offsets, const py::object& frequencies,
                            const py::object& source_positions, const py::object& source_rotations,
-                           const py::object& basis, const py::object& amplitudes, const py::object& residual,
-                           const py::object& middle, double reference_frequency, int threads) {
+                           const py::object& basis, const py::object& terms, const py::object& amplitudes,
+                           const py::object& residual, const py::object& middle, double reference_frequency,
+                           int threads) {
   const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
   const auto [n, antennas, tones] = arrays.channel_shape();
   const std::size_t count = arrays.sources.positions.shape[0];
@@ -80,14 +81,22 @@ py::tuple normal_equations(const py::object& positions, const py::object& offset
   const auto amplitude_view = view_of<const cfloat, 3>(amplitudes, "amplitudes", {n, antennas, count});
   const auto residual_view = view_of<const cfloat, 3>(residual, "residual", {n, antennas, tones});
   const auto middle_view = view_of<const double, 1>(middle, "middle", {3});
-  const std::size_t unknowns = count * (2 * basis_view.shape[3] + 6);
+  const auto terms_view = view_of<const std::int32_t, 1>(terms, "terms", {count});
+  std::size_t unknowns = 0;
+  for (std::size_t l = 0; l < count; ++l) {
+    const std::int32_t own = terms_view.data[l];
+    if (own < 1 || static_cast<std::size_t>(own) > basis_view.shape[3]) {
+      throw_shape("terms", "1 to " + std::to_string(basis_view.shape[3]), std::to_string(own));
+    }
+    unknowns += 2 * static_cast<std::size_t>(own) + 6;
+  }
   auto [matrix, matrix_view] = output_array<double, 2>(py::none(), "matrix", {unknowns, unknowns});
   auto [gradient, gradient_view] = output_array<double, 1>(py::none(), "gradient", {unknowns});
   const Execution execution = execution_of(threads);
   {
     const GilReleased release;
-    source_normal_equations(arrays.measurement, arrays.sources, basis_view, amplitude_view, residual_view, middle_view,
-                            reference_frequency, matrix_view, gradient_view, execution);
+    source_normal_equations(arrays.measurement, arrays.sources, basis_view, terms_view, amplitude_view, residual_view,
+                            middle_view, reference_frequency, matrix_view, gradient_view, execution);
   }
   return py::make_tuple(matrix, gradient);
 }
@@ -159,8 +168,9 @@ void bind_source_fit(py::module_& m) {
         py::arg("source_position"), py::arg("source_rotation"), py::arg("lines"), py::arg("leaves"), py::arg("wanted"),
         py::arg("weight"), py::arg("least_gain"), py::arg("most_lines"), py::arg("threads") = 0);
   m.def("source_normal_equations", &normal_equations, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
-        py::arg("source_positions"), py::arg("source_rotations"), py::arg("basis"), py::arg("amplitudes"),
-        py::arg("residual"), py::arg("middle"), py::arg("reference_frequency"), py::arg("threads") = 0);
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("basis"), py::arg("terms"),
+        py::arg("amplitudes"), py::arg("residual"), py::arg("middle"), py::arg("reference_frequency"),
+        py::arg("threads") = 0);
 }
 
 }  // namespace wavefix::bindings

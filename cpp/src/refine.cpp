@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "channel_math.hpp"
-#include "untrapped.hpp"
 #include "channel_model_kinds.hpp"
+#include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {

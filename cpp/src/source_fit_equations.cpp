@@ -27,7 +27,11 @@ struct Problem {
   View<const cfloat, 3> amplitudes, residual;
   std::vector<double> slopes;  // [L, 3], of the distance at the middle
   double reference;            // k_r, rad/m
-  std::size_t antennas, tones, count, terms, unknowns;
+  std::size_t antennas, tones, count, terms;
+  std::vector<std::size_t> own_terms;  // [L], of `terms`, that a source has coefficients for
+  std::vector<std::size_t> first;      // [L + 1], of a source's unknowns
+
+  std::size_t unknowns(std::size_t l) const { return 2 * own_terms[l] + motions; }
 };
 
 /// The sums of one thread, and its scratch.
@@ -38,16 +42,17 @@ class Accumulator {
         rays_(problem.measurement.frequencies),
         re_(problem.tones),
         im_(problem.tones),
-        matrix_(problem.count * problem.unknowns * problem.count * problem.unknowns),
-        gradient_(problem.count * problem.unknowns) {
+        matrix_(problem.first.back() * problem.first.back()),
+        gradient_(problem.first.back()) {
     const std::size_t rows = waves * problem.count, depth = 2 * problem.tones;
     packed_.reserve(rows, depth);
     columns_.resize((rows + 1) * depth);
     gram_.resize((rows + 1) * padded(rows) * problem.antennas);
     const std::size_t samples = problem.antennas;
-    mixed_.reserve(problem.count * problem.unknowns, waves * samples);
-    left_.resize(problem.unknowns * 2 * samples);
-    product_.resize(problem.unknowns * padded(problem.count * problem.unknowns));
+    const std::size_t most = std::max(problem.terms, motions);
+    mixed_.reserve(problem.first.back(), waves * samples);
+    left_.resize(most * 2 * samples);
+    product_.resize(most * padded(problem.first.back()));
     motion_.resize(problem.count * samples * 2 * motions);
     for (std::size_t k = 0; k < problem.tones; ++k) {
       const double wavenumber = tau * problem.measurement.frequencies.data[k] / speed_of_light;
@@ -73,12 +78,15 @@ class Accumulator {
   /// Sources that some antenna sees from this location.
   void find_lit(std::size_t row) {
     lit_.clear();
+    lit_first_.assign(1, 0);
     for (std::size_t l = 0; l < problem_.count; ++l) {
       double most = 0.0;
       for (std::size_t j = 0; j < problem_.antennas; ++j) {
         most = std::max(most, ray_at(row, j, l).distance * static_cast<double>(std::abs(basis(row, j, l)[0])));
       }
-      if (most > dark) lit_.push_back(l);
+      if (!(most > dark)) continue;
+      lit_.push_back(l);
+      lit_first_.push_back(lit_first_.back() + problem_.unknowns(l));
     }
   }
 
@@ -140,9 +148,9 @@ class Accumulator {
 
   /// The rows of source lit_[i], for the columns of itself and the sources before it.
   void add_source(std::size_t row, std::size_t i) {
-    const std::size_t antennas = problem_.antennas, terms = problem_.terms, unknowns = problem_.unknowns;
+    const std::size_t antennas = problem_.antennas, terms = problem_.own_terms[lit_[i]];
     const std::size_t rows = gram_rows(), before = i + 1;
-    mixed_.resize(before * unknowns, waves * antennas);
+    mixed_.resize(lit_first_[before], waves * antennas);
     for (std::size_t j = 0; j < antennas; ++j) {
       for (std::size_t wave = 0; wave < waves; ++wave) {
         // inner products of this wave with all others, one column of the symmetric matrix
@@ -168,10 +176,10 @@ class Accumulator {
   }
 
   void mix(std::size_t row, std::size_t j, std::size_t m, const float* with, std::size_t level) {
-    const std::size_t terms = problem_.terms, first = m * problem_.unknowns;
+    const std::size_t terms = problem_.own_terms[lit_[m]];
     const float* weight = basis(row, j, lit_[m]);
     const float* motion = motion_.data() + (m * problem_.antennas + j) * 2 * motions;
-    std::size_t at = first;
+    std::size_t at = lit_first_[m];
     for (std::size_t t = 0; t < terms; ++t) mixed_.at(at++, level) = weight[t] * with[0];
     for (std::size_t t = 0; t < terms; ++t) mixed_.at(at++, level) = weight[t] * with[1];
     for (std::size_t c = 0; c < motions; ++c)
@@ -180,21 +188,21 @@ class Accumulator {
 
   /// Adds left [columns, depth] times mixed [.., depth from `level`] to the rows of source lit_[i].
   void add_product(std::size_t i, std::size_t part, std::size_t columns, std::size_t depth, std::size_t level) {
-    const std::size_t unknowns = problem_.unknowns, count = (i + 1) * unknowns, stride = padded(count);
+    const std::size_t count = lit_first_[i + 1], stride = padded(count), terms = problem_.own_terms[lit_[i]];
     constexpr std::size_t lanes = PackedMatrix<float>::block_rows;
     for (std::size_t b = 0; b < mixed_.blocks(); ++b) {
       const std::size_t rows = std::min(lanes, count - b * lanes);
       kernels().multiply_float({mixed_.lanes(b, 0) + level * lanes, rows, depth, depth, 0, left_.data(), columns, depth,
                                 product_.data() + b * lanes, stride});
     }
-    const std::size_t own = lit_[i] * unknowns + (part == 0 ? 0 : part == 1 ? problem_.terms : 2 * problem_.terms);
-    const std::size_t size = problem_.count * unknowns;
+    const std::size_t own = problem_.first[lit_[i]] + part * terms, size = problem_.first.back();
     for (std::size_t c = 0; c < columns; ++c) {
       double* to = matrix_.data() + (own + c) * size;
       const float* from = product_.data() + c * stride;
       for (std::size_t m = 0; m <= i; ++m) {
-        double* const target = to + lit_[m] * unknowns;
-        for (std::size_t q = 0; q < unknowns; ++q) target[q] += static_cast<double>(from[m * unknowns + q]);
+        double* const target = to + problem_.first[lit_[m]];
+        const float* const source = from + lit_first_[m];
+        for (std::size_t q = 0; q < problem_.unknowns(lit_[m]); ++q) target[q] += static_cast<double>(source[q]);
       }
       gradient_[own + c] += static_cast<double>(with_residual(i, part, c, depth));
     }
@@ -219,16 +227,16 @@ class Accumulator {
   std::vector<float> gram_;     // [antennas, waves + 1, waves], the last column with the residual
   std::vector<float> motion_;   // [lit, antennas, 2, 6]
   std::vector<float> left_, product_;
-  std::vector<std::size_t> lit_;
+  std::vector<std::size_t> lit_, lit_first_;  // sources, and the first of each one's unknowns among theirs
   std::vector<double> matrix_, gradient_;
 };
 
 }  // namespace
 
 void source_normal_equations(const Measurement& measurement, const SourceGeometry& sources, View<const float, 4> basis,
-                             View<const cfloat, 3> amplitudes, View<const cfloat, 3> residual,
-                             View<const double, 1> middle, double reference_frequency, View<double, 2> matrix,
-                             View<double, 1> gradient, const Execution& execution) {
+                             View<const std::int32_t, 1> terms_of, View<const cfloat, 3> amplitudes,
+                             View<const cfloat, 3> residual, View<const double, 1> middle, double reference_frequency,
+                             View<double, 2> matrix, View<double, 1> gradient, const Execution& execution) {
   const std::size_t n = measurement.positions.shape[0], terms = basis.shape[3];
   Problem problem{measurement,
                   sources,
@@ -241,7 +249,12 @@ void source_normal_equations(const Measurement& measurement, const SourceGeometr
                   measurement.frequencies.shape[0],
                   sources.positions.shape[0],
                   terms,
-                  2 * terms + motions};
+                  {},
+                  {0}};
+  for (std::size_t l = 0; l < problem.count; ++l) {
+    problem.own_terms.push_back(static_cast<std::size_t>(terms_of.data[l]));
+    problem.first.push_back(problem.first.back() + problem.unknowns(l));
+  }
   const double origin[3] = {};
   for (std::size_t l = 0; l < problem.count; ++l) {
     const Ray ray = ray_of(middle.data, sources.positions.row(l), sources.rotations.row(l), origin);

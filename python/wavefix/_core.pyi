@@ -236,6 +236,7 @@ def source_normal_equations(
     source_positions: NDArray[np.float64],
     source_rotations: NDArray[np.float64],
     basis: NDArray[np.float32],
+    terms: NDArray[np.int32],
     amplitudes: NDArray[np.complex64],
     residual: NDArray[np.complex64],
     middle: NDArray[np.float64],

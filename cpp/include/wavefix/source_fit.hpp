@@ -70,15 +70,16 @@ WAVEFIX_API void source_scores(View<const double, 2> positions, View<const cfloa
                                View<const double, 2> candidates, double frequency, View<double, 1> out,
                                const Execution& execution = {});
 
-/// The normal equations (18) of all sources at once, for the residual's squared norm. A source has 2 M + 6 unknowns:
-/// real parts and imaginary parts of the coefficients of `basis`, its position, its rotation vector. A step of the
-/// position turns the coefficients back by the phase that it adds at `middle`.
+/// The normal equations (18) of all sources at once, for the residual's squared norm. Source l has 2 terms[l] + 6
+/// unknowns: real parts and imaginary parts of the coefficients of the first `terms[l]` of its basis, its position, its
+/// rotation vector. A step of the position turns the coefficients back by the phase that it adds at `middle`.
 /// basis [n, A, L, M] holds gate times monomial over distance, amplitudes [n, A, L] its sum with the coefficients;
 /// `matrix` [P, P] (lower triangle and diagonal) and `gradient` [P] are overwritten.
 WAVEFIX_API void source_normal_equations(const Measurement& measurement, const SourceGeometry& sources,
-                                         View<const float, 4> basis, View<const cfloat, 3> amplitudes,
-                                         View<const cfloat, 3> residual, View<const double, 1> middle,
-                                         double reference_frequency, View<double, 2> matrix, View<double, 1> gradient,
+                                         View<const float, 4> basis, View<const std::int32_t, 1> terms,
+                                         View<const cfloat, 3> amplitudes, View<const cfloat, 3> residual,
+                                         View<const double, 1> middle, double reference_frequency,
+                                         View<double, 2> matrix, View<double, 1> gradient,
                                          const Execution& execution = {});
 
 }  // namespace wavefix

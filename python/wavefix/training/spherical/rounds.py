@@ -15,7 +15,8 @@ from wavefix.training.spherical.search import Field, new_sources, phase_differen
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, energy, project, residual
 from wavefix.training.spherical.system import refine, removal_costs
 
-_SAMPLE = 300  # locations of a joint step
+_SAMPLE = 300  # locations of a joint step, at least
+_SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
 _MERGES = 3  # tried in a round
 _AT_ONCE = 8  # sources added in one round
@@ -24,6 +25,7 @@ _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the nu
 _FAINT = 0.003  # of what is left, that a source must explain to stay
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
+_FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
 
 class Stages(dict[str, float]):
@@ -57,12 +59,32 @@ def nmse(sources: list[Source], measured: Measured) -> float:
     return energy(residual(sources, measured).channels) / measured.energy
 
 
+def covering(sources: list[Source], measured: Measured, count: int, rng: np.random.Generator) -> Measured:
+    """``count`` locations, and more where a source would be seen from too few of them to fit its gain."""
+    if len(measured.positions) <= count:
+        return measured
+    middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
+    chosen = np.zeros(len(measured.positions), bool)
+    chosen[rng.choice(len(chosen), count, replace=False)] = True
+    for source in sources:
+        seen = source.gate_values(middle)[:, 0] > 0.5
+        others = np.flatnonzero(seen & ~chosen)
+        missing = min(max(0, _SEEN - np.count_nonzero(seen & chosen)), len(others))
+        chosen[rng.choice(others, missing, replace=False)] = True
+    return measured.part(np.flatnonzero(chosen))
+
+
 def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[Source]:
-    """Gains of a degree that suits how much the directions of their rays vary, at most ``degree``."""
+    """Gains of a degree that suits how much the directions of their rays vary and how many locations see them; never a
+    lower one than before, whose terms would be lost."""
     out = []
     for source in sources:
-        own = 1 + int(np.searchsorted(_SPREADS, source.angular_spread(measured)))
-        out.append(source.with_degree(min(degree, own), measured))
+        spread, seen = source.directions(measured)
+        own = 1 + int(np.searchsorted(_SPREADS, spread))
+        while own > 0 and 3 * (own + 1) * (own + 2) // 2 > seen:
+            own -= 1
+        wanted = min(degree, own)
+        out.append(source.with_degree(wanted, measured) if wanted > source.degree else source)
     return out
 
 
@@ -129,7 +151,7 @@ def merge(state: State, measured: Measured, degree: int, rng: np.random.Generato
         one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
         others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
         trial = regate([*others, one], measured, 1e-2, 4, len(others))
-        trial = joint(trial, sample(measured, _SAMPLE, rng), degree, 3)
+        trial = joint(trial, covering(trial, measured, _SAMPLE, rng), degree, 3)
         before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
         if after < 1.02 * before:
             state.sources = trial
@@ -152,7 +174,7 @@ def one_round(
     state: State, searched: Field, number: int, max_sources: int, rng: np.random.Generator, stages: Stages
 ) -> State:
     """A state with more sources, or better ones."""
-    degree = number // 2
+    degree = min(4, number // 2)
     thin = searched.thin
     with stages("search"):
         left = residual(state.sources, searched.full)
@@ -164,13 +186,13 @@ def one_round(
     if not trial.sources:
         return trial
     with stages("refine"):
-        trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+        trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
     with stages("prune"):
         trial.sources = prune(trial.sources, sample(thin, _SAMPLE // 2, rng), _FAINT)
     with stages("refine"):
-        trial.sources = joint(trial.sources, sample(thin, _SAMPLE, rng), degree, 5)
+        trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
     with stages("merge"):
         merge(trial, thin, degree, rng)
     return trial
@@ -184,14 +206,18 @@ def finish(
     antennas = spread_antennas(measured.offsets, min(len(measured.offsets), _FINISH_GATE_ANTENNAS))
     wide = sample(measured.part(slice(None), antennas), _FINISH_SAMPLES // len(antennas), rng)
     best = state
-    for degree in (4, 4, 4):
-        if time.monotonic() > deadline:
-            break
-        with stages("finish: gates"):
-            sources = regate(best.sources, wide, 5e-4, 8)
-        with stages("finish: refine"):
-            sources = joint(sources, sample(thin, _FINISH_LOCATIONS, rng), degree, 8)
+
+    def keep(sources: list[Source]) -> None:
+        nonlocal best
         trial = State(sources, nmse(sources, held))
         if trial.nmse < best.nmse:
             best = trial
+
+    for share in _FINISH_SHARES:
+        if time.monotonic() > deadline:
+            break
+        with stages("finish: gates"):
+            keep(regate(best.sources, wide, share, 8))
+        with stages("finish: refine"):
+            keep(joint(best.sources, covering(best.sources, thin, _FINISH_LOCATIONS, rng), 4, 8))
     return best

@@ -129,14 +129,16 @@ class Source:
         coefficients = np.linalg.solve(design.T @ design + ridge, design.T @ values)
         return replace(fresh, coefficients=coefficients.astype(np.complex128))
 
-    def angular_spread(self, measured: Measured) -> float:
-        """Standard deviation, in radians, of the ray's direction over the locations that the source is seen from."""
+    def directions(self, measured: Measured) -> tuple[float, int]:
+        """Over the locations that the source is seen from: the standard deviation of its rays' direction, in radians,
+        and their number."""
         middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
-        direction = self.rays(middle)[1][:, 0]
         seen = self.gate_values(middle)[:, 0] > 0.5
-        if np.count_nonzero(seen) > 8:
-            direction = direction[seen]
-        return float(np.sqrt(np.max(np.linalg.eigvalsh(np.cov(direction.T)))))
+        count = int(np.count_nonzero(seen))
+        if count < 2:
+            return 0.0, count
+        direction = self.rays(middle)[1][seen, 0]
+        return float(np.sqrt(max(0.0, np.max(np.linalg.eigvalsh(np.cov(direction.T)))))), count
 
 
 def gain_variables(directions: Floats) -> Floats:

@@ -34,22 +34,16 @@ def normal_equations(sources: Sequence[Source], measured: Measured, left: Measur
         *measured.geometry,
         *stacked(sources),
         basis,
+        np.array([len(source.coefficients) for source in sources], np.int32),
         values,
         left.channels,
         measured.middle,
         measured.reference,
     )
-    most = basis.shape[-1]
-    chosen, slices = [], []
-    for i, source in enumerate(sources):
-        own = np.arange(len(source.coefficients))
-        unknowns = np.concatenate([own, most + own, 2 * most + np.arange(_MOTIONS)])
-        first = slices[-1].stop if slices else 0
-        slices.append(slice(first, first + len(unknowns)))
-        chosen.append(i * (2 * most + _MOTIONS) + unknowns)
-    index = np.concatenate(chosen)
-    lower = np.tril(matrix)[np.ix_(index, index)]
-    return System(lower + np.tril(lower, -1).T, gradient[index], slices)
+    ends = np.cumsum([2 * len(source.coefficients) + _MOTIONS for source in sources])
+    slices = [slice(int(first), int(last)) for first, last in zip([0, *ends], ends, strict=False)]
+    lower = np.tril(matrix)
+    return System(lower + np.tril(lower, -1).T, gradient, slices)
 
 
 def rotation_matrix(vector: Floats) -> Floats:
