@@ -10,6 +10,7 @@ import heapq
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from hall import SCENE
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 import wavefix as wfx
 
 SNR_DB, SLOT, PERIOD, DURATION = 20.0, 0.02, 0.1, 0.14  # dB, seconds
-OPTIONS = {"strategy": "off_grid_pi_ps", "starts": 4}  # a rich channel and a good model: no circles, few starts
+OPTIONS: dict[str, Any] = {
+    "strategy": "off_grid_pi_ps",
+    "starts": 4,
+}  # a rich channel and a good model: no circles, few starts
 
 
 class Users:

@@ -69,7 +69,7 @@ def covering(sources: list[Source], measured: Measured, count: int, rng: np.rand
     for source in sources:
         seen = source.gate_values(middle)[:, 0] > 0.5
         others = np.flatnonzero(seen & ~chosen)
-        missing = min(max(0, _SEEN - np.count_nonzero(seen & chosen)), len(others))
+        missing = min(max(0, _SEEN - int(np.count_nonzero(seen & chosen))), len(others))
         chosen[rng.choice(others, missing, replace=False)] = True
     return measured.part(np.flatnonzero(chosen))
 
