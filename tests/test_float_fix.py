@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
 from damaged_maps import deep_street, learned
 from known_maps import WAVELENGTH, street
@@ -27,8 +27,11 @@ def proof_of(model: ChannelModel, snr_db: float, n: int) -> Proof:
     return prove(model, channels, Localizer(model).locate(channels), truth, snr_db)
 
 
+FAILURES = 1e-3  # of the fixes, that may miss a better minimum: 1 of 150 or 3 of 600, more with one chance in 50
+
+
 def check_against_the_bound(proof: Proof, limit: float) -> None:
-    assert proof.failed == 0
+    assert proof.failed * proof.n <= binom.ppf(0.98, proof.n, FAILURES)
     low, high = band(2, proof.right, CHANCE)
     assert low < proof.nees < high
     assert proof.ratio < limit
