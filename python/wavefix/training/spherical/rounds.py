@@ -23,6 +23,7 @@ _AT_ONCE = 8  # sources added in one round
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _FAINT = 0.003  # of what is left, that a source must explain to stay
+_NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
@@ -124,7 +125,8 @@ def prune(sources: list[Source], measured: Measured, share: float) -> list[Sourc
     kept = list(sources)
     while len(kept) > 1:
         left = residual(kept, measured)
-        costs = removal_costs(kept, measured, left) / (share * energy(left.channels))
+        least = max(share * energy(left.channels), _NOTHING * measured.energy)
+        costs = removal_costs(kept, measured, left) / least
         # those far below go together, others may be needed once one of them is gone
         weak = set(np.flatnonzero(costs < min(1.0, max(0.1, float(costs.min())) * 1.0001)).tolist())
         if not weak or len(weak) == len(kept):
