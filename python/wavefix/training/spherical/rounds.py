@@ -19,10 +19,12 @@ _SAMPLE = 300  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
 _MERGES = 3  # tried in a round
-_AT_ONCE = 8  # sources added in one round
+_STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
+_AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
-_FAINT = 0.003  # of what is left, that a source must explain to stay
+_LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
+_FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
@@ -177,13 +179,13 @@ def one_round(
 ) -> State:
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
-    thin = searched.thin
+    thin, later = searched.thin, int(number >= _STRICT_ROUNDS)
     with stages("search"):
         left = residual(state.sources, searched.full)
         left_thin = left.part(slice(None), searched.few)
         scales = _SCALES[0] if number == 0 else _SCALES[1 + number % 2]
-        most = min(_AT_ONCE, max_sources - len(state.sources))
-        fresh = new_sources(searched, left, left_thin, scales, most, rng)
+        most = min(_AT_ONCE[later], max_sources - len(state.sources))
+        fresh = new_sources(searched, left, left_thin, scales, most, _LEAST_GAIN[later], rng)
     trial = State([*state.sources, *fresh], state.nmse, list(state.unmergeable))
     if not trial.sources:
         return trial
@@ -192,7 +194,7 @@ def one_round(
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
     with stages("prune"):
-        trial.sources = prune(trial.sources, sample(thin, _SAMPLE // 2, rng), _FAINT)
+        trial.sources = prune(trial.sources, sample(thin, _SAMPLE // 2, rng), _FAINT[later])
     with stages("refine"):
         trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
     with stages("merge"):

@@ -18,7 +18,6 @@ _NEIGHBORS = 12
 _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
 _GROWN = 12  # candidates that are grown
-_LEAST_GAIN = 5e-4  # of what is left, that a new source must explain
 _SAME = 2.0  # radians of phase difference below which two sources are one
 _ALIKE = 6.0  # and below which they are not added in one round
 
@@ -165,9 +164,10 @@ def new_sources(
     left_thin: Measured,
     scales: Sequence[int],
     most: int,
+    least_gain: float,
     rng: np.random.Generator,
 ) -> list[Source]:
-    """Up to ``most`` sources that explain the residual best, unlike one another."""
+    """Up to ``most`` sources that explain the residual best, each ``least_gain`` of it, unlike one another."""
     if most < 1:
         return []
     proposed = candidates(field, left, left_thin, scales, rng)[: 2 * _GROWN]
@@ -185,5 +185,5 @@ def new_sources(
         add([one], after, -1.0)
         polished.append((before - energy(after.channels), one))
     polished.sort(key=lambda one: -one[0])
-    chosen = [source for gain, source in polished if gain > _LEAST_GAIN * before]
+    chosen = [source for gain, source in polished if gain > least_gain * before]
     return distinct(chosen, left_thin, _ALIKE)[:most]
