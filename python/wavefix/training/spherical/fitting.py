@@ -26,7 +26,8 @@ from wavefix.training.spherical.state import Measured, gate_arrays
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
 _FINISHED = 9000  # locations of the last steps
-_PATIENCE, _WORTHWHILE = 3, 0.97
+_LOOKS = ((8, 3), (16, 2))  # antennas of the rounds, and rounds without gain after which they end
+_WORTHWHILE = 0.97  # of the validation error before, that is a gain
 _SHARE = 0.8  # of the time limit, for the rounds
 _SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
 _NOTHING = 0.98  # validation NMSE above which the model says nothing
@@ -117,10 +118,14 @@ class _Rounds:
 
     def run(self, state: State, record: Record, keep: Any) -> State:
         """The best state after enough rounds; each has its own random numbers, so that a resumed run is the same."""
-        searched = Field.of(_some(self.training, _SEARCHED, self.seed))
-        while len(record.validation) < self.max_rounds and not _stale(record.validation):
-            if time.monotonic() > self.deadline and record.validation:
+        training = _some(self.training, _SEARCHED, self.seed)
+        searched, antennas = None, 0
+        while len(record.validation) < self.max_rounds:
+            wanted = _antennas(record.validation, len(self.training.offsets), self.max_rounds)
+            if not wanted or (time.monotonic() > self.deadline and record.validation):
                 break
+            if searched is None or wanted != antennas:
+                searched, antennas = Field.of(training, wanted), wanted
             number = len(record.validation)
             rng = np.random.default_rng([self.seed, number])
             trial = one_round(state, searched, number, self.max_sources, rng, self.stages)
@@ -132,10 +137,23 @@ class _Rounds:
         return state
 
 
-def _stale(validation: Sequence[float]) -> bool:
-    if len(validation) <= _PATIENCE:
-        return False
-    return min(validation[-_PATIENCE:]) > _WORTHWHILE * min(validation[:-_PATIENCE])
+def _antennas(validation: Sequence[float], most: int, max_rounds: int) -> int:
+    """How many of ``most`` antennas the next round looks at: more once few bring nothing new or after three quarters of
+    the rounds, and 0 once more do not help either."""
+    begin = 0
+    for count, patience in _LOOKS:
+        ends = range(begin + patience + 1, len(validation) + 1)
+        stop = next((end for end in ends if _stale(validation[:end], patience)), max_rounds)
+        if count >= most or count == _LOOKS[-1][0]:
+            return min(count, most) if stop > len(validation) else 0
+        begin = min(stop, (3 * max_rounds + 3) // 4)
+        if begin > len(validation):
+            return count
+    return 0
+
+
+def _stale(validation: Sequence[float], patience: int) -> bool:
+    return min(validation[-patience:]) > _WORTHWHILE * min(validation[:-patience])
 
 
 def _some(measured: Measured, count: int, seed: int) -> Measured:

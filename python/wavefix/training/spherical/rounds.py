@@ -13,17 +13,20 @@ import numpy as np
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, energy, project, residual
-from wavefix.training.spherical.system import refine, removal_costs
+from wavefix.training.spherical.system import fit_gains, refine, removal_costs
+from wavefix.training.spherical.twins import split
 
-_SAMPLE = 300  # locations of a joint step, at least
+_SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
-_MERGES = 3  # tried in a round
+_MERGES = (3, 1)  # tried in a round, strict and later
+_DIVIDED = 6  # rounds after which sources may be divided
 _STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
+_LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
@@ -92,9 +95,15 @@ def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[
 
 
 def joint(sources: list[Source], measured: Measured, degree: int, iterations: int) -> list[Source]:
+    """Gains by least squares, then everything by Levenberg-Marquardt, whose damping holds back gains of waves that are
+    nearly alike."""
     if not sources:
         return sources
-    return refine(with_degree(sources, degree, measured), measured, iterations, 1e-3)[0]
+    current = with_degree(sources, degree, measured)
+    solved = fit_gains(current, measured)
+    if energy(residual(solved, measured).channels) < energy(residual(current, measured).channels):
+        current = solved
+    return refine(current, measured, iterations, 1e-3)[0]
 
 
 def regate(sources: list[Source], measured: Measured, share: float, most_lines: int, first: int = 0) -> list[Source]:
@@ -122,25 +131,40 @@ def regate(sources: list[Source], measured: Measured, share: float, most_lines: 
     return [source for source in out if not source.gate.dark] or out
 
 
-def prune(sources: list[Source], measured: Measured, share: float) -> list[Source]:
+def prune(sources: list[Source], measured: Measured, share: float, rng: np.random.Generator) -> list[Source]:
     """Without the sources that explain less than ``share`` of what is left, once the others' gains are fitted again."""
     kept = list(sources)
+    part = covering(kept, measured, _SAMPLE // 2, rng)
+    whole = np.array([_seen_from(source, measured) / max(1, _seen_from(source, part)) for source in kept])
+    needed = np.zeros(len(kept), bool)
+    cost, together = energy(residual(kept, measured).channels), True
     while len(kept) > 1:
-        left = residual(kept, measured)
-        least = max(share * energy(left.channels), _NOTHING * measured.energy)
-        costs = removal_costs(kept, measured, left) / least
-        # those far below go together, others may be needed once one of them is gone
-        weak = set(np.flatnonzero(costs < min(1.0, max(0.1, float(costs.min())) * 1.0001)).tolist())
-        if not weak or len(weak) == len(kept):
+        least = max(share * cost, _NOTHING * measured.energy)
+        costs = whole * removal_costs(kept, part, residual(kept, part)) / least + np.where(needed, np.inf, 0.0)
+        # those far below go together, unless they replace one another
+        weak = costs < min(1.0, max(0.1 if together else 0.0, float(costs.min())) * 1.0001)
+        if not weak.any() or weak.all():
             break
-        kept = [source for i, source in enumerate(kept) if i not in weak]
+        trial = fit_gains([source for source, out in zip(kept, weak, strict=True) if not out], part)
+        after = energy(residual(trial, measured).channels)
+        if after < cost + 2 * np.count_nonzero(weak) * least:
+            kept, whole, needed, cost, together = trial, whole[~weak], needed[~weak], after, True
+        elif np.count_nonzero(weak) > 1:
+            together = False
+        else:
+            needed |= weak
     return kept
 
 
-def merge(state: State, measured: Measured, degree: int, rng: np.random.Generator) -> None:
+def _seen_from(source: Source, measured: Measured) -> int:
+    middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
+    return int(np.count_nonzero(source.gate_values(middle) > 0.5))
+
+
+def merge(state: State, measured: Measured, degree: int, later: int, rng: np.random.Generator) -> None:
     """Try to replace two sources whose phases hardly differ by one; a pair that resists is not tried again."""
     few = sample(measured, 60, rng)
-    for _ in range(_MERGES):
+    for _ in range(_MERGES[later]):
         pairs = [
             (phase_difference(a, b, few), i, j)
             for i, a in enumerate(state.sources)
@@ -157,10 +181,30 @@ def merge(state: State, measured: Measured, degree: int, rng: np.random.Generato
         trial = regate([*others, one], measured, 1e-2, 4, len(others))
         trial = joint(trial, covering(trial, measured, _SAMPLE, rng), degree, 3)
         before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
-        if after < 1.02 * before:
+        if after < (1 + _FAINT[later]) * before:
             state.sources = trial
         else:
             state.unmergeable.append(np.array([state.sources[i].position, state.sources[j].position]))
+
+
+def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:
+    """Up to ``most`` sources divided in two, where two explain ``share`` more of what is left, ``left``, which follows."""
+    cost = energy(left.channels)
+    gains = np.array([split(source, left, share * cost, rng)[1] for source in state.sources])
+    parts = [[source] for source in state.sources]
+    for i in np.argsort(-gains)[: min(most, np.count_nonzero(gains))]:
+        # anew: what an earlier one explains is no longer there
+        pair, _ = split(state.sources[i], left, share * cost, rng)
+        before = left.channels.copy()
+        add(parts[i], left, 1.0)
+        add(pair, left, -1.0)
+        after = energy(left.channels)
+        if after < (1 - share) * cost:
+            parts[i], cost = pair, after
+            state.unmergeable.append(np.array([one.position for one in pair]))
+        else:
+            left.channels[...] = before
+    state.sources = [one for part in parts for one in part]
 
 
 def _resisted(state: State, a: Source, b: Source) -> bool:
@@ -180,13 +224,17 @@ def one_round(
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
     thin, later = searched.thin, int(number >= _STRICT_ROUNDS)
+    trial = State(list(state.sources), state.nmse, list(state.unmergeable))
+    with stages("divide"):
+        if number >= _DIVIDED:
+            most = min(_AT_ONCE[later], max_sources - len(trial.sources))
+            divide(trial, residual(trial.sources, thin), _LEAST_DIVISION, most, rng)
     with stages("search"):
-        left = residual(state.sources, searched.full)
+        left = residual(trial.sources, searched.full)
         left_thin = left.part(slice(None), searched.few)
         scales = _SCALES[0] if number == 0 else _SCALES[1 + number % 2]
-        most = min(_AT_ONCE[later], max_sources - len(state.sources))
-        fresh = new_sources(searched, left, left_thin, scales, most, _LEAST_GAIN[later], rng)
-    trial = State([*state.sources, *fresh], state.nmse, list(state.unmergeable))
+        most = min(_AT_ONCE[later], max_sources - len(trial.sources))
+        trial.sources += new_sources(searched, left, left_thin, scales, most, _LEAST_GAIN[later], rng)
     if not trial.sources:
         return trial
     with stages("refine"):
@@ -194,11 +242,11 @@ def one_round(
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
     with stages("prune"):
-        trial.sources = prune(trial.sources, sample(thin, _SAMPLE // 2, rng), _FAINT[later])
+        trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
         trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
     with stages("merge"):
-        merge(trial, thin, degree, rng)
+        merge(trial, thin, degree, later, rng)
     return trial
 
 

@@ -33,7 +33,7 @@ class Field:
     antennas: Antennas
 
     @classmethod
-    def of(cls, measured: Measured, antennas: int = 8) -> Field:
+    def of(cls, measured: Measured, antennas: int) -> Field:
         few = spread_antennas(measured.offsets, antennas)
         neighbors = nearest(measured.positions, _NEIGHBORS)
         return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))

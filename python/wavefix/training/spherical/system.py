@@ -155,10 +155,23 @@ def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:
     return out
 
 
+def _gains(system: System) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    return np.concatenate([np.arange(own.start, own.stop - _MOTIONS) for own in system.slices])
+
+
+def fit_gains(sources: Sequence[Source], measured: Measured) -> list[Source]:
+    """The sources where they are, with the coefficients of least squares."""
+    system = normal_equations(sources, measured, residual(sources, measured))
+    chosen = _gains(system)
+    whole = np.zeros(len(system.gradient))
+    whole[chosen] = solve(system.matrix[np.ix_(chosen, chosen)], system.gradient[chosen], np.zeros(len(chosen)))
+    return [moved(source, whole[own], measured) for source, own in zip(sources, system.slices, strict=True)]
+
+
 def removal_costs(sources: Sequence[Source], measured: Measured, left: Measured) -> Floats:
     """``[L]``: by how much the energy left would grow without each source, the others' gains fitted again."""
     system = normal_equations(sources, measured, left)
-    chosen = np.concatenate([np.arange(own.start, own.stop - _MOTIONS) for own in system.slices])
+    chosen = _gains(system)
     gram = system.matrix[np.ix_(chosen, chosen)]
     gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
     inverse = np.linalg.inv(gram)
