@@ -18,7 +18,7 @@ constexpr double out_of_scale = 0x1p40;  // a query so much weaker or stronger t
 }  // namespace
 
 Envelopes::Envelopes(const PathPlan& plan)
-    : plan_(plan), dimension_(plan.model->common.region.dimension()), sampler_(plan) {
+    : plan_(plan), dimension_(plan.model->common.region.dimension()), sampler_(plan), pairs_(plan, 1) {
   const std::size_t capacity = plan.capacity;
   stride_ = 3 * capacity + capacity * (capacity - 1);
   paths_.reserve(capacity, plan.antennas());
@@ -188,14 +188,16 @@ void Envelopes::fill_values(const Query& query, const double* offset, float* val
   double position[3];
   to_position(offset, position);
   sampler_.sample(position, paths_);
-  path_gram(plan_, paths_, 0, plan_.groups(), gram_);
+  path_gram(paths_, 0, plan_.groups(), pairs_, gram_);
   const std::size_t antennas = plan_.antennas();
   const double scale = std::clamp(plan_.scale / query.scale, 1.0 / out_of_scale, out_of_scale);
   const double linear = -2.0 / (scale * query.energy), square = 1.0 / (scale * scale * query.energy);
   for (std::size_t l = 0; l < paths_.count; ++l) {
-    const cdouble product =
-        path_product(paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
-                     paths_.delay.data() + l * antennas, query.profile.data(), plan_.profile.nodes(), 0, antennas);
+    float sum[2];
+    kernels().path_product({paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
+                            paths_.delay.data() + l * antennas, query.profile.data(), antennas, plan_.profile.nodes()},
+                           sum);
+    const cdouble product(sum[0], sum[1]);
     products_(static_cast<Eigen::Index>(l)) = product;
     const std::size_t slot = slot_for(l);
     if (slot == none) continue;

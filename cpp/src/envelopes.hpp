@@ -74,6 +74,7 @@ class Envelopes {
   std::size_t dimension_, stride_, slots_ = 0, node_count_ = 0;
   PathSampler sampler_;
   Paths paths_;
+  PathPairs pairs_;
   ComplexMatrix gram_;
   ComplexVector products_, gains_;
   SearchBox box_;
