@@ -33,7 +33,7 @@ class DelayProfile {
 
   std::size_t nodes() const { return nodes_; }
   double step() const { return step_; }
-  float coordinate(double delay) const { return static_cast<float>((delay - earliest_) / step_); }
+  float coordinate(double delay) const { return static_cast<float>((delay - earliest_) * rate_); }
 
   double delay(float coordinate) const { return earliest_ + step_ * static_cast<double>(coordinate); }
 
@@ -48,7 +48,7 @@ class DelayProfile {
 
  private:
   std::size_t antennas_ = 0, nodes_ = 4;
-  double earliest_ = 0.0, step_ = 1.0;
+  double earliest_ = 0.0, step_ = 1.0, rate_ = 1.0;
   PackedMatrix<float> transform_;
   std::vector<float> overlaps_;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "channel_math.hpp"
 #include "kernels.hpp"
 #include "wavefix/parallel.hpp"
 
@@ -139,7 +140,7 @@ void FloatCost::project(FloatPoint& point) {
       const auto &one = slope_pairs_[d * dimension + e], &other = slope_pairs_[e * dimension + d];
       for (Eigen::Index m = 0; m < n; ++m) {
         for (Eigen::Index l = 0; l < m; ++l) sum += (std::conj(gains(l)) * gains(m) * (one(l, m) + other(l, m))).real();
-        sum += std::norm(gains(m)) * one(m, m).real();
+        sum += detail::squared(gains(m)) * one(m, m).real();
       }
       point.normal(d, e) = point.normal(e, d) = sum;
     }
@@ -201,7 +202,7 @@ void FloatCost::confirm(const Query& query, FloatPoint& point) {
         const cdouble amplitude(paths_.real[l * antennas + j], paths_.imag[l * antennas + j]);
         left -= gains_(static_cast<Eigen::Index>(l)) * amplitude * cdouble(phasors_[l], phasors_[n + l]);
       }
-      unexplained += std::norm(left);
+      unexplained += detail::squared(left);
     }
   }
   point.explained = query.energy - unexplained;

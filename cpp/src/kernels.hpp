@@ -40,11 +40,15 @@ struct Kernels {
   bool (*trace_source)(const SourceTrace&);
   /// The channel, and its derivatives, of a block of antennas.
   void (*sum_sources)(const SourceSum&);
+  /// real + j imag = amplitude * e^(-j 2 pi wavenumber distance) for a block of antennas; amplitudes as SourceTrace's.
+  void (*turn_source)(const double* distance, const float* amplitudes, double wavenumber, float* real, float* imag);
+  void (*fill_carrier)(const Carrier&);
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
   void (*path_slopes)(const PathSlopes&, float* products);  // [vectors, 2]
   float (*explained_energy)(const MapPoint&);
   void (*pair_sums)(const PathPair&, float* sums);  // [vectors of l, vectors of m, 2]
+  void (*add_normal_equations)(const NormalSums&, double* sums);
   void (*row_products)(const RowProducts&);
   void (*pair_products)(const PairProducts&);
   void (*screen)(const Screen&);

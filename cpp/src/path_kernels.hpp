@@ -22,6 +22,14 @@ struct EnvelopeCell {
   float first, step;  // of the lanes' coordinate, in nodes from the middle one
 };
 
+/// e^(j 2 pi (turns + rate t + bend t^2)) at t = first + step i, written to whole blocks of carrier_lanes.
+struct Carrier {
+  double turns, rate, bend, first, step;
+  std::size_t count;
+  float *real, *imag;
+};
+inline constexpr std::size_t carrier_lanes = 16;
+
 /// The sum over antennas of conj(a_j) z_j(delay_j), z tabulated at `nodes` points and interpolated by cubics.
 struct PathProduct {
   const float *real, *imag, *delay;  // [antennas], delay in nodes
@@ -67,5 +75,14 @@ struct PathPair {
   std::size_t shifts;
   float middle;  // entry of no shift
 };
+
+/// Sums over the parts of the entries of a channel, in float64, of its Jacobian by three axes and the difference to
+/// what was measured.
+struct NormalSums {
+  const float *measured, *channel, *jacobian;  // [parts], [parts], [3, parts]
+  std::size_t parts;                           // real and imaginary ones
+};
+inline constexpr std::size_t normal_sums =
+    10;  // Jacobian by Jacobian (upper triangle), by difference; difference squared
 
 }  // namespace wavefix

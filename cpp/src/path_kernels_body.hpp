@@ -231,6 +231,57 @@ void pair_sums(const PathPair& pair, float* out) {
   return pair.vectors == 4 ? pair_sums_of<4>(pair, out) : pair_sums_of<2>(pair, out);
 }
 
+void fill_carrier(const Carrier& task) {
+  for (std::size_t begin = 0; begin < task.count; begin += lane_width) {
+    double at[lane_width];
+    for (std::size_t i = 0; i < lane_width; ++i) at[i] = task.first + task.step * static_cast<double>(begin + i);
+    const Wide t = load_wide(at);
+    const Complex value = quarter_phasor(4.0 * task.turns + t * (4.0 * task.rate + 4.0 * task.bend * t));
+    store(task.real + begin, value.real), store(task.imag + begin, value.imag);
+  }
+}
+
+inline Doubles wide_half(const float* from) {
+  typedef HalfFloats LooseHalf __attribute__((aligned(sizeof(float)), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const LooseHalf*>(from), Doubles);
+}
+
+void add_normal_equations(const NormalSums& task, double* sums) {
+  constexpr std::size_t width = lane_width / 2;
+  const float *x = task.jacobian, *y = x + task.parts, *z = y + task.parts;
+  Doubles total[normal_sums] = {};
+  const auto add = [&](Doubles a, Doubles b, Doubles c, Doubles rest) {
+    total[0] += a * a, total[1] += a * b, total[2] += a * c, total[3] += b * b, total[4] += b * c, total[5] += c * c;
+    total[6] += a * rest, total[7] += b * rest, total[8] += c * rest, total[9] += rest * rest;
+  };
+  std::size_t i = 0;
+  for (; i + width <= task.parts; i += width) {
+    add(wide_half(x + i), wide_half(y + i), wide_half(z + i),
+        wide_half(task.measured + i) - wide_half(task.channel + i));
+  }
+  if (i < task.parts) {
+    float tail[5][width] = {};
+    for (std::size_t lane = 0; i + lane < task.parts; ++lane) {
+      const float* const from[5] = {x, y, z, task.measured, task.channel};
+      for (int row = 0; row < 5; ++row) tail[row][lane] = from[row][i + lane];
+    }
+    add(wide_half(tail[0]), wide_half(tail[1]), wide_half(tail[2]), wide_half(tail[3]) - wide_half(tail[4]));
+  }
+  for (std::size_t sum = 0; sum < normal_sums; ++sum) {
+    sums[sum] = 0.0;
+    for (std::size_t lane = 0; lane < width; ++lane) sums[sum] += total[sum][lane];
+  }
+}
+
+/// Amplitudes of a block of antennas with the phase of their distances.
+void turn_source(const double* distance, const float* amplitudes, double wavenumber, float* real, float* imag) {
+  for (std::size_t lane = 0; lane < source_lanes; lane += lane_width) {
+    const Complex value =
+        load_complex(amplitudes + lane) * quarter_phasor(-4.0 * wavenumber * load_wide(distance + lane));
+    store(real + lane, value.real), store(imag + lane, value.imag);
+  }
+}
+
 void envelope_costs(const EnvelopeCell& cell) {
   constexpr std::size_t width = 16;
   for (std::size_t begin = 0; begin < cell.lanes; begin += width) {
