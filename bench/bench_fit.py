@@ -30,8 +30,8 @@ def small_scene(n: int, seed: int) -> wfx.ChannelDataset:
 @pytest.mark.benchmark(group="fit")
 @pytest.mark.parametrize(("kind", "worst"), [("spherical", -50.0), ("planar", -20.0), ("mlp", 1.0), ("rff", 1.0)])
 def test_fit(benchmark, kind: str, worst: float) -> None:
-    data, test = small_scene(400 if FULL else 200, 0), small_scene(100, 1)
-    budget = {"max_rounds": 4 if FULL else 2} if kind == "spherical" else {"epochs": 20 if FULL else 2}
+    data, test = small_scene(400, 0), small_scene(100, 1)
+    budget = {"max_rounds": 4} if kind == "spherical" else {"epochs": 20 if FULL else 2}
     model = benchmark.pedantic(wfx.fit, (data,), {"kind": kind, **budget}, rounds=1)
     error = np.sum(np.abs(model.synthesize(test.positions) - test.channels) ** 2) / np.sum(np.abs(test.channels) ** 2)
     benchmark.extra_info["nmse_db"] = float(10 * np.log10(error))
