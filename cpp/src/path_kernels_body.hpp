@@ -249,10 +249,10 @@ inline Doubles wide_half(const float* from) {
 void add_normal_equations(const NormalSums& task, double* sums) {
   constexpr std::size_t width = lane_width / 2;
   const float *x = task.jacobian, *y = x + task.parts, *z = y + task.parts;
-  Doubles total[normal_sums] = {};
+  Doubles xx{}, xy{}, xz{}, yy{}, yz{}, zz{}, xr{}, yr{}, zr{}, rr{};  // by name, so that they stay in registers
   const auto add = [&](Doubles a, Doubles b, Doubles c, Doubles rest) {
-    total[0] += a * a, total[1] += a * b, total[2] += a * c, total[3] += b * b, total[4] += b * c, total[5] += c * c;
-    total[6] += a * rest, total[7] += b * rest, total[8] += c * rest, total[9] += rest * rest;
+    xx += a * a, xy += a * b, xz += a * c, yy += b * b, yz += b * c, zz += c * c;
+    xr += a * rest, yr += b * rest, zr += c * rest, rr += rest * rest;
   };
   std::size_t i = 0;
   for (; i + width <= task.parts; i += width) {
@@ -267,6 +267,7 @@ void add_normal_equations(const NormalSums& task, double* sums) {
     }
     add(wide_half(tail[0]), wide_half(tail[1]), wide_half(tail[2]), wide_half(tail[3]) - wide_half(tail[4]));
   }
+  const Doubles total[normal_sums] = {xx, xy, xz, yy, yz, zz, xr, yr, zr, rr};
   for (std::size_t sum = 0; sum < normal_sums; ++sum) {
     sums[sum] = 0.0;
     for (std::size_t lane = 0; lane < width; ++lane) sums[sum] += total[sum][lane];
