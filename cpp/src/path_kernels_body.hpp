@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Body of the kernels of the float and fix steps, for one level; see kernels_body.hpp. No include guard, on purpose.
 
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than the level's registers stay inside of this file
 #endif
 
