@@ -23,22 +23,25 @@ from wavefix.bench_peers import SphericalPeer
 
 FULL = os.environ.get("WAVEFIX_BENCH") == "full"
 # antennas, subcarriers, width of the region in meters
-SIZES = [(16, 32, 1.0)]
-BATCHES = [1, 16]
+SIZES = [(16, 32, 0.5)]
+BATCHES = [1, 4]
+PLANAR = (8, 16, 3)  # antennas, subcarriers, queries
 if FULL:
     SIZES = [(32, 32, 2.0), (64, 64, 2.0), (64, 64, 10.0)]
-    BATCHES = [1, 16, 256]
+    BATCHES = [1, 16, 256, 4096]
+    PLANAR = (16, 32, 20)
 
 Case = tuple[str, ChannelModel, NDArray[np.float64], NDArray[np.complex64]]
 
 
-@pytest.mark.benchmark(group="locate, planar model of 16x32, 12 atoms, 20 queries")
+@pytest.mark.benchmark(group="locate, planar model of {}x{}, 12 atoms, {} queries".format(*PLANAR))
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_strategies(benchmark: Any, strategy: str) -> None:
-    model = plane_wave_model(0, antennas=16, subcarriers=32, waves=12)
-    truth = random_positions(model, 20)
+    antennas, subcarriers, queries = PLANAR
+    model = plane_wave_model(0, antennas=antennas, subcarriers=subcarriers, waves=12)
+    truth = random_positions(model, queries)
     channels = add_noise(model.synthesize(truth), 20.0)
-    fixes = benchmark.pedantic(Localizer(model, strategy).locate, (channels,), rounds=3)
+    fixes = benchmark.pedantic(Localizer(model, strategy).locate, (channels,), rounds=3 if FULL else 1)
     assert np.median(np.linalg.norm(fixes.position - truth, axis=1)) < 0.2 * WAVELENGTH
 
 
@@ -47,7 +50,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     antennas, subcarriers, width = request.param
     model = street(antennas=antennas, subcarriers=subcarriers, paths=12, size=width)
     region = model.region
-    y = np.random.default_rng(1).uniform(region.lower, region.upper, (256, 2))
+    y = np.random.default_rng(1).uniform(region.lower, region.upper, (max(BATCHES), 2))
     truth = region.origin + y @ region.basis
     channels = add_noise(model.synthesize(truth), 20.0)
     return f"locate, {antennas}x{subcarriers}, 12 sources, {width:g} m", model, truth, channels
@@ -73,7 +76,7 @@ def test_single_queries(benchmark: Any, case: Case) -> None:
 
     def one_by_one() -> NDArray[np.float64]:
         found = []
-        for channel in channels[: 256 if FULL else 32]:
+        for channel in channels[: 256 if FULL else 4]:
             start = perf_counter()
             found.append(localizer.locate(channel[None], threads=1).position[0])
             times.append(perf_counter() - start)
@@ -94,7 +97,7 @@ def test_paper_pipeline(benchmark: Any, case: Case) -> None:
     peer = SphericalPeer(torch, model, tables=True)
     peer.convert = lambda x: x if isinstance(x, torch.Tensor) else torch.from_numpy(x)
     pipeline = PaperPipeline(peer, lower, upper, model.wavelength)
-    queries = torch.from_numpy(channels[: 16 if FULL else 3])
+    queries = torch.from_numpy(channels[: 16 if FULL else 1])
 
     def locate() -> NDArray[np.float64]:
         return torch.stack([pipeline.locate(query) for query in queries]).numpy()

@@ -2,12 +2,14 @@
 """synthesize: virtual sources (1) with gains and gates (3) in C++ against torch and NumPy, answers compared first.
 
 The peers evaluate the whole batch: distances, gains and gates in float64, phasors and sums in complex64 as wavefix
-does, either term by term or as products of two short phase tables. Work is counted as 8 operations an atom and entry;
-the rates stand in ``extra_info``.
+does, either term by term or as products of two short phase tables, these also compiled by torch. Work is counted as 8
+operations an atom and entry; the rates stand in ``extra_info``.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,14 @@ from reference.spherical import spherical_channels, spherical_jacobian
 from spherical_models import random_spherical_model
 from wavefix.bench_peers import SphericalPeer
 
+FULL = os.environ.get("WAVEFIX_BENCH") == "full"
+SHAPES = [(16, 16, 4)]  # antennas, subcarriers, sources
+if FULL:
+    SHAPES = [(8, 8, 4), (32, 64, 24), (64, 64, 12), (64, 64, 64), (64, 64, 256), (128, 256, 12)]
 SIZES: dict[str, dict[str, Any]] = {
-    "64x64, 12 sources": {"antennas": 64, "subcarriers": 64, "sources": 12},
-    "32x64, 24 sources": {"antennas": 32, "subcarriers": 64, "sources": 24},
-    "128x256, 12 sources": {"antennas": 128, "subcarriers": 256, "sources": 12},
+    f"{a}x{k}, {n} sources": {"antennas": a, "subcarriers": k, "sources": n} for a, k, n in SHAPES
 }
-POSITIONS = 64
+POSITIONS = 64 if FULL else 8
 TOLERANCE = 1e-6
 
 
@@ -63,6 +67,19 @@ def test_peer(benchmark, case, library, tables) -> None:
     peer = SphericalPeer(torch if library == "torch" else np, model, tables)
     with torch.no_grad():
         got = benchmark.pedantic(peer, (positions,), rounds=3, warmup_rounds=1)
+    rate(benchmark, model)
+    assert difference(np.asarray(got), model.synthesize(positions)) < TOLERANCE
+
+
+@pytest.mark.skipif(not FULL, reason="compiling takes longer than all of the quick form")
+def test_compiled_torch(benchmark, case) -> None:
+    """torch.compile has no code for complex numbers and falls back to eager kernels for them."""
+    name, _, model, positions = case
+    benchmark.group = f"synthesize, {name}"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(SphericalPeer(torch, model, tables=True).__call__)
+        got = benchmark.pedantic(compiled, (positions,), rounds=3, warmup_rounds=2)
     rate(benchmark, model)
     assert difference(np.asarray(got), model.synthesize(positions)) < TOLERANCE
 

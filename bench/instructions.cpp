@@ -62,6 +62,35 @@ bool run(const Kernels& kernels, const std::string& name, Inputs& in) {
     measured_kernel([&] { kernels.screen({of_entries, of_entries, of_entries, products, all, 8, false, wanted}); });
   } else if (name == "unit_phasors") {
     measured_kernel([&] { kernels.unit_phasors(in.numbers.data(), 256, in.real.data(), in.imag.data()); });
+  } else if (name == "explained_energy") {  // 12 paths, 64 antennas in groups of 8
+    const std::vector<GroupTaps> taps(12 * 8, GroupTaps{{-0.05f, 0.6f, 0.5f, -0.05f}, 3});
+    const MapPoint point{12, in.rows.data(),       in.rows.data() + 768, taps.data(), 64, 8, 64, 8, in.columns.data(),
+                         80, in.rows.data() + 4096};
+    measured_kernel([&] { in.products[0] = kernels.explained_energy(point); });
+  } else if (name == "pair_sums") {  // shapes and two slopes each, 64 antennas in groups of 8
+    const float *rows = in.rows.data(), *delays = in.columns.data();
+    const PathPair pair{{rows, rows + 192, delays, delays + 8},
+                        {rows + 384, rows + 576, delays + 24, delays + 32},
+                        3,
+                        8,
+                        8,
+                        8,
+                        rows + 4096,
+                        160,
+                        80.0f};
+    measured_kernel([&] { kernels.pair_sums(pair, in.products.data()); });
+  } else if (name == "path_slopes") {  // likewise
+    const PathSlopes path{{in.rows.data(), in.rows.data() + 192, in.columns.data(), in.rows.data() + 4096, 64, 80},
+                          in.columns.data(),
+                          3,
+                          8};
+    measured_kernel([&] { kernels.path_slopes(path, in.products.data()); });
+  } else if (name == "fill_carrier") {  // 64 points
+    const Carrier carrier{0.3, 11.0, 0.2, -0.4, 0.01, 64, in.products.data(), in.products.data() + 64};
+    measured_kernel([&] { kernels.fill_carrier(carrier); });
+  } else if (name == "add_normal_equations") {  // 256 entries
+    const float* rows = in.rows.data();
+    measured_kernel([&] { kernels.add_normal_equations({rows, rows + 512, rows + 1024, 512}, in.real.data()); });
   } else if (name == "multiply_planes") {
     measured_kernel([&] { kernels.multiply_planes(in.rows.data(), in.columns.data(), 1024, 1024, in.planes.data()); });
   } else {

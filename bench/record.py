@@ -15,6 +15,7 @@ import sys
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy reads them
     os.environ.setdefault(name, "1")
 
+import functools
 import json
 import warnings
 from collections.abc import Callable
@@ -28,7 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import wavefix as wfx
-from bench_dictionary import BATCHES, Case
+from bench_dictionary import Case
 from known_maps import street
 from paper_pipeline import PaperPipeline
 from plane_waves import add_noise
@@ -38,6 +39,7 @@ from wavefix.environment import environment_record
 from wavefix.peaks import measured_peaks
 
 RESULTS = Path(__file__).parent / "results"
+QUERIES = 64
 Run = Callable[[], Any]
 
 
@@ -73,13 +75,13 @@ def search() -> list[dict[str, Any]]:
         ("far", sizes[1::3]),
     ):
         for antennas, subcarriers, entries in shapes:
-            case = Case("noise" if kind == "far" else kind, antennas, subcarriers, entries)
+            case = Case("noise" if kind == "far" else kind, antennas, subcarriers, entries, QUERIES)
             if kind == "far":
                 case.queries = case.noise(np.random.default_rng(9), len(case.queries))
             flat, norms = case.entries.reshape(entries, -1), np.sqrt(case.energies)
             index = faiss.IndexFlatL2(2 * flat.shape[1])
             index.add(flat.view(np.float32))
-            for batch in (1, 16, max(BATCHES)):
+            for batch in (1, 16, QUERIES):
                 queries = case.queries[:batch]
                 rows_of = queries.reshape(batch, -1)
                 runs: dict[str, Run] = {
@@ -200,8 +202,12 @@ def growth() -> dict[str, Any]:
         seconds = interleaved({"": lambda: model.synthesize(x, out=out, threads=1)}, 7)[""] / 16
         return seconds, model.nbytes
 
+    @functools.lru_cache(maxsize=1)
+    def entries_of(n: int) -> Case:
+        return Case("scene", 32, 64, n, QUERIES)
+
     def query(entries: int = 10_000, batch: int = 64) -> Cost:
-        case = Case("scene", 32, 64, entries)
+        case = entries_of(entries)
         seconds = interleaved({"": lambda: case.dictionary.search(case.queries[:batch], threads=1)}, 5)[""] / batch
         return seconds, case.dictionary.nbytes
 
@@ -232,7 +238,7 @@ def threads() -> dict[str, Any]:
     region = model.region
     x = region.origin + np.random.default_rng(1).uniform(region.lower, region.upper, (256, 2)) @ region.basis
     channels = add_noise(model.synthesize(x), 20.0)
-    localizer, case = wfx.Localizer(model), Case("scene", 32, 64, 10_000)
+    localizer, case = wfx.Localizer(model), Case("scene", 32, 64, 10_000, QUERIES)
     out = np.empty_like(channels)
     work: dict[str, Callable[[int], Any]] = {
         "locate": lambda n: localizer.locate(channels, threads=n),
@@ -254,8 +260,10 @@ def main() -> None:
     parts = {"search": search, "synthesize": synthesize, "locate": locate, "growth": growth, "threads": threads}
     RESULTS.mkdir(exist_ok=True)
     for name in sys.argv[1:] or parts:
+        start = perf_counter()
         record = {"rows": parts[name](), "environment": environment_record(), "peaks": measured_peaks()}
         (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels.hpp"
 #include "wavefix/parallel.hpp"
 
 namespace wavefix {
@@ -13,16 +14,23 @@ namespace {
 // then share their energy, and weak ones do not fit noise.
 constexpr double coarse_ridge = 1e-2;
 
-void append_factor(ComplexMatrix& gram, std::size_t count, std::vector<std::complex<float>>& factors) {
+/// Appends what makes || T c ||^2 = c^H (G + ridge)^-1 c, in the order of MapPoint::whitener. Uses up the matrix.
+void append_whitener(ComplexMatrix& gram, std::size_t count, std::vector<float>& whiteners) {
   const auto n = static_cast<Eigen::Index>(count);
   double largest = 0.0;
   for (Eigen::Index l = 0; l < n; ++l) largest = std::max(largest, gram(l, l).real());
   for (Eigen::Index l = 0; l < n; ++l) gram(l, l) += coarse_ridge * largest + 1e-30;
   const Eigen::LLT<ComplexMatrix> factor(gram.topLeftCorner(n, n));
-  const ComplexMatrix lower = factor.matrixL();
-  for (Eigen::Index row = 0; row < n; ++row) {
-    for (Eigen::Index column = 0; column < row; ++column) factors.emplace_back(lower(row, column));
-    factors.emplace_back(1.0 / lower(row, row));
+  const ComplexMatrix inverse = factor.matrixL().solve(ComplexMatrix::Identity(n, n));
+  for (Eigen::Index first = 0; first < n; first += 4) {
+    for (Eigen::Index column = 0; column < std::min(first + 4, n); ++column) {
+      for (const bool imaginary : {false, true}) {
+        for (Eigen::Index row = first; row < first + 4; ++row) {
+          const cdouble value = row < n && column <= row ? inverse(row, column) : cdouble(0.0);
+          whiteners.push_back(static_cast<float>(imaginary ? value.imag() : value.real()));
+        }
+      }
+    }
   }
 }
 
@@ -33,6 +41,7 @@ CoarseMap::CoarseMap(const PathPlan& plan, double spacing, std::size_t stride, s
   groups_in_block_ = (plan.groups() + blocks_ - 1) / blocks_;
   blocks_ = (plan.groups() + groups_in_block_ - 1) / groups_in_block_;
   PathSampler sampler(plan);
+  PathPairs pairs(plan, 1);
   Paths paths;
   paths.reserve(plan.capacity, plan.antennas());
   const auto capacity = static_cast<Eigen::Index>(plan.capacity);
@@ -50,20 +59,23 @@ CoarseMap::CoarseMap(const PathPlan& plan, double spacing, std::size_t stride, s
     const auto size = static_cast<std::ptrdiff_t>(paths.count * plan.antennas());
     real_.insert(real_.end(), paths.real.begin(), paths.real.begin() + size);
     imag_.insert(imag_.end(), paths.imag.begin(), paths.imag.begin() + size);
-    delay_.insert(delay_.end(), paths.delay.begin(), paths.delay.begin() + size);
-    point.factor = factors_.size();
-    path_gram(plan, paths, 0, plan.groups(), gram);
-    append_factor(gram, paths.count, factors_);
+    for (std::size_t at = 0; at < paths.count * plan.groups(); ++at) {
+      taps_.push_back(taps_at(paths.group_delay[at], plan.profile.nodes()));
+    }
+    point.whitener = whiteners_.size();
+    path_gram(paths, 0, plan.groups(), pairs, gram);
+    append_whitener(gram, paths.count, whiteners_);
     std::size_t rest = index;
     point.coarse = true;
     for (std::size_t axis = grid_.counts.size(); axis-- > 0; rest /= grid_.counts[axis]) {
       const std::size_t at = rest % grid_.counts[axis], half = std::min(stride_, grid_.counts[axis]) / 2;
       point.coarse = point.coarse && (at % stride_ == half || (at + 1 == grid_.counts[axis] && at % stride_ < half));
     }
-    point.block_factors = factors_.size();
+    point.block_whiteners = whiteners_.size();
     for (std::size_t block = 0; point.coarse && block < blocks_; ++block) {
-      path_gram(plan, paths, block * groups_in_block_, std::min((block + 1) * groups_in_block_, plan.groups()), gram);
-      append_factor(gram, paths.count, factors_);
+      const std::size_t first = block * groups_in_block_;
+      path_gram(paths, first, std::min(first + groups_in_block_, plan.groups()), pairs, gram);
+      append_whitener(gram, paths.count, whiteners_);
     }
     if (point.coarse) coarse_points_.push_back(index);
     points_.push_back(point);
@@ -75,36 +87,35 @@ CoarseMap::Scratch CoarseMap::make_scratch() const {
   scratch.coarse.reserve(coarse_points_.size());
   scratch.fine.reserve(points_.size());
   scratch.visited.resize(points_.size());
-  std::size_t largest = 0;
-  for (const Point& point : points_) largest = std::max(largest, point.count);
-  scratch.products.resize(static_cast<Eigen::Index>(largest * blocks_));
   return scratch;
 }
 
 std::size_t CoarseMap::bytes() const {
-  return points_.size() * sizeof(Point) + 3 * real_.size() * sizeof(float) + factors_.size() * sizeof(factors_[0]);
+  return points_.size() * sizeof(Point) + (2 * real_.size() + whiteners_.size()) * sizeof(float) +
+         taps_.size() * sizeof(GroupTaps);
 }
 
 double CoarseMap::explained(const PathPlan& plan, const Query& query, const Point& point, std::size_t blocks,
-                            std::size_t factor, Scratch& scratch) const {
-  const std::size_t antennas = plan.antennas(), nodes = plan.profile.nodes();
-  const std::size_t in_block = blocks == 1 ? plan.groups() : groups_in_block_;
+                            std::size_t whitener) const {
+  const std::size_t antennas = plan.antennas(), nodes = plan.profile.nodes(), groups = plan.groups();
+  const std::size_t in_block = blocks == 1 ? groups : groups_in_block_, n = point.count;
+  MapPoint work{};
+  work.count = n;
+  work.antenna_stride = antennas;
+  work.tap_stride = groups;
+  work.group = plan.group;
+  work.nodes = nodes;
   double total = 0.0;
   for (std::size_t block = 0; block < blocks; ++block) {
-    const std::size_t begin = block * in_block * plan.group;
-    const std::size_t end = std::min((block + 1) * in_block * plan.group, antennas);
-    for (std::size_t l = 0; l < point.count; ++l) {
-      const std::size_t row = (point.first_row + l) * antennas;
-      std::complex<float> value(path_product(real_.data() + row, imag_.data() + row, delay_.data() + row,
-                                             query.profile.data(), nodes, begin, end));
-      // forward substitution, whitening the products
-      for (std::size_t m = 0; m < l; ++m, ++factor) {
-        value -= factors_[factor] * std::complex<float>(scratch.products(static_cast<Eigen::Index>(m)));
-      }
-      value *= factors_[factor++].real();
-      scratch.products(static_cast<Eigen::Index>(l)) = cdouble(value);
-      total += static_cast<double>(value.real()) * value.real() + static_cast<double>(value.imag()) * value.imag();
-    }
+    const std::size_t group = block * in_block, begin = group * plan.group;
+    work.antennas = std::min(begin + in_block * plan.group, antennas) - begin;
+    work.real = real_.data() + point.first_row * antennas + begin;
+    work.imag = imag_.data() + point.first_row * antennas + begin;
+    work.taps = taps_.data() + point.first_row * groups + group;
+    work.profile = query.profile.data() + 2 * begin * nodes;
+    work.whitener = whiteners_.data() + whitener;
+    total += static_cast<double>(kernels().explained_energy(work));
+    for (std::size_t row = 0; row < n; row += 4) whitener += 8 * std::min(row + 4, n);
   }
   return total;
 }
@@ -117,7 +128,7 @@ void CoarseMap::search(const PathPlan& plan, const Query& query, std::size_t cou
   for (const std::size_t index : coarse_points_) {
     if (scratch.coarse.size() % 16 == 0) checkpoint();
     const Point& point = points_[index];
-    scratch.coarse.push_back({explained(plan, query, point, blocks_, point.block_factors, scratch), index});
+    scratch.coarse.push_back({explained(plan, query, point, blocks_, point.block_whiteners), index});
   }
   std::sort(scratch.coarse.begin(), scratch.coarse.end(), better);
   const std::size_t dimension = grid_.counts.size();
@@ -139,7 +150,7 @@ void CoarseMap::search(const PathPlan& plan, const Query& query, std::size_t cou
       if (scratch.visited[index] != scratch.stamp) {
         scratch.visited[index] = scratch.stamp;
         const Point& point = points_[index];
-        scratch.fine.push_back({explained(plan, query, point, 1, point.factor, scratch), index});
+        scratch.fine.push_back({explained(plan, query, point, 1, point.whitener), index});
       }
       more = false;
       for (std::size_t axis = dimension; axis-- > 0 && !more;) {
@@ -156,7 +167,9 @@ void CoarseMap::search(const PathPlan& plan, const Query& query, std::size_t cou
     bool apart = true;
     for (std::size_t i = 0; i < kept && apart; ++i) {
       grid_.position(scratch.fine[i].point, other);
-      apart = std::hypot(here[0] - other[0], here[1] - other[1], here[2] - other[2]) > 1.5 * grid_.spacing;
+      double square = 0.0;
+      for (std::size_t c = 0; c < 3; ++c) square += (here[c] - other[c]) * (here[c] - other[c]);
+      apart = square > 2.25 * grid_.spacing * grid_.spacing;
     }
     if (apart) scratch.fine[kept++] = scratch.fine[rank];
   }

@@ -23,7 +23,6 @@ class CoarseMap {
     std::vector<Candidate> coarse, fine;
     std::vector<std::uint32_t> visited;
     std::uint32_t stamp = 0;
-    ComplexVector products;
   };
 
   /// `spacing` of the grid in meters; every `stride`-th point along each axis, with `blocks` of antenna groups, first.
@@ -38,20 +37,20 @@ class CoarseMap {
  private:
   struct Point {
     std::size_t count = 0, first_row = 0;  // paths, and where they are in the arrays over rows
-    std::size_t factor = 0, block_factors = 0;
+    std::size_t whitener = 0, block_whiteners = 0;
     bool coarse = false;
   };
 
-  double explained(const PathPlan& plan, const Query& query, const Point& point, std::size_t blocks, std::size_t factor,
-                   Scratch& scratch) const;
-  std::vector<std::size_t> index_of_point(std::size_t point) const;
+  double explained(const PathPlan& plan, const Query& query, const Point& point, std::size_t blocks,
+                   std::size_t whitener) const;
 
   Grid grid_;
   std::size_t stride_, blocks_, groups_in_block_;
   std::vector<Point> points_;
   std::vector<std::size_t> coarse_points_;
-  std::vector<float> real_, imag_, delay_;    // [rows, A]
-  std::vector<std::complex<float>> factors_;  // lower triangles of Cholesky factors, row by row
+  std::vector<float> real_, imag_;  // [rows, A]
+  std::vector<GroupTaps> taps_;     // [rows, groups]
+  std::vector<float> whiteners_;    // see MapPoint
 };
 
 }  // namespace wavefix

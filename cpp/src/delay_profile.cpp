@@ -22,6 +22,7 @@ DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double la
   const auto [lowest, highest] = std::minmax_element(frequencies.begin(), frequencies.end());
   const double bandwidth = *highest - *lowest;
   step_ = bandwidth > 0.0 ? 1.0 / (oversampling * bandwidth) : 1.0;
+  rate_ = 1.0 / step_;
   nodes_ = static_cast<std::size_t>(std::min(std::ceil((latest - earliest) / step_) + 5.0, most_nodes));
   earliest_ = earliest - 2.0 * step_;
   const std::size_t subcarriers = frequencies.size();
@@ -51,27 +52,17 @@ DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double la
       sum[1] += cdouble(0.0, rate) * term;
       sum[2] -= rate * rate * term;
     }
-    auto& entry = overlaps_.emplace_back();
-    for (std::size_t order = 0; order < 3; ++order) {
-      entry[2 * order] = static_cast<float>(sum[order].real());
-      entry[2 * order + 1] = static_cast<float>(sum[order].imag());
+    for (const cdouble& part : sum) {
+      overlaps_.push_back(static_cast<float>(part.real()));
+      overlaps_.push_back(static_cast<float>(part.imag()));
     }
+    overlaps_.resize(overlaps_.size() + overlap_width - 6);
   }
 }
 
 void DelayProfile::transform(const cfloat* channel, float* profile) const {
   const std::size_t row = transform_.depth();
   transform_.multiply(reinterpret_cast<const float*>(channel), antennas_, row, profile, 2 * nodes_);
-}
-
-DelayProfile::Overlap DelayProfile::overlap(float shift) const {
-  const Taps taps = taps_at(shift + static_cast<float>(nodes_ + 2), overlaps_.size());
-  float sum[6] = {};
-  for (std::size_t tap = 0; tap < 4; ++tap) {
-    const auto& entry = overlaps_[taps.first + tap];
-    for (std::size_t i = 0; i < 6; ++i) sum[i] += taps.weight[tap] * entry[i];
-  }
-  return {{sum[0], sum[1]}, {sum[2], sum[3]}, {sum[4], sum[5]}};
 }
 
 }  // namespace wavefix

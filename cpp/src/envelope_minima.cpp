@@ -136,12 +136,9 @@ const std::vector<Minimum>& Envelopes::minima(std::size_t count) {
   for (std::size_t d = 0; d < dimension_; ++d) {
     axis_[d].points = 2 * static_cast<std::size_t>(box_.half_width[d] / box_.pitch[d] + 1e-9) + 1;
   }
-  const std::size_t lanes = axis_[0].points;
-  turns_.resize(lanes);
-  cosine_.resize(lanes);
-  sine_.resize(lanes);
-  lane_re_.resize(slots_ * lanes);
-  lane_im_.resize(slots_ * lanes);
+  lane_stride_ = (axis_[0].points + carrier_lanes - 1) / carrier_lanes * carrier_lanes;
+  lane_re_.resize(slots_ * lane_stride_);
+  lane_im_.resize(slots_ * lane_stride_);
   std::size_t rows = 1;
   for (std::size_t d = 1; d < dimension_; ++d) rows *= axis_[d].points;
   costs_.resize(rows * axis_[0].points);

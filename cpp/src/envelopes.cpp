@@ -18,7 +18,7 @@ constexpr double out_of_scale = 0x1p40;  // a query so much weaker or stronger t
 }  // namespace
 
 Envelopes::Envelopes(const PathPlan& plan)
-    : plan_(plan), dimension_(plan.model->common.region.dimension()), sampler_(plan) {
+    : plan_(plan), dimension_(plan.model->common.region.dimension()), sampler_(plan), pairs_(plan, 1) {
   const std::size_t capacity = plan.capacity;
   stride_ = 3 * capacity + capacity * (capacity - 1);
   paths_.reserve(capacity, plan.antennas());
@@ -31,6 +31,7 @@ Envelopes::Envelopes(const PathPlan& plan)
   slopes_.resize(capacity * dimension_);
   bends_.resize(capacity * dimension_ * dimension_);
   here_.resize(stride_);
+  phasors_.resize(3 * capacity);
   terms_.resize(capacity);
   sums_.resize(capacity);
 }
@@ -182,25 +183,38 @@ double Envelopes::phase(std::size_t slot, const double* offset) const {
   return turns;
 }
 
+/// terms_: e^(j phase) of every slot
+void Envelopes::turn_carriers(const double* offset) {
+  double *turns = phasors_.data(), *real = turns + plan_.capacity, *imag = real + plan_.capacity;
+  for (std::size_t slot = 0; slot < slots_; ++slot) turns[slot] = phase(slot, offset);
+  kernels().unit_phasors(turns, slots_, real, imag);
+  for (std::size_t slot = 0; slot < slots_; ++slot) {
+    terms_[slot] = {static_cast<float>(real[slot]), static_cast<float>(imag[slot])};
+  }
+}
+
 /// Envelopes, energies and pairs at an offset, where `values` are zero.
 void Envelopes::fill_values(const Query& query, const double* offset, float* values) {
   checkpoint();
   double position[3];
   to_position(offset, position);
   sampler_.sample(position, paths_);
-  path_gram(plan_, paths_, 0, plan_.groups(), gram_);
+  path_gram(paths_, 0, plan_.groups(), pairs_, gram_);
   const std::size_t antennas = plan_.antennas();
   const double scale = std::clamp(plan_.scale / query.scale, 1.0 / out_of_scale, out_of_scale);
+  for (std::size_t l = 0; l < paths_.count; ++l) slot_for(l);
+  turn_carriers(offset);
   const double linear = -2.0 / (scale * query.energy), square = 1.0 / (scale * scale * query.energy);
   for (std::size_t l = 0; l < paths_.count; ++l) {
-    const cdouble product =
-        path_product(paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
-                     paths_.delay.data() + l * antennas, query.profile.data(), plan_.profile.nodes(), 0, antennas);
+    float sum[2];
+    kernels().path_product({paths_.real.data() + l * antennas, paths_.imag.data() + l * antennas,
+                            paths_.delay.data() + l * antennas, query.profile.data(), antennas, plan_.profile.nodes()},
+                           sum);
+    const cdouble product(sum[0], sum[1]);
     products_(static_cast<Eigen::Index>(l)) = product;
-    const std::size_t slot = slot_for(l);
+    const std::size_t slot = slot_of_[paths_.index[l]];
     if (slot == none) continue;
-    terms_[l] = std::complex<float>(std::polar(1.0, -tau * phase(slot, offset)));
-    const auto envelope = std::complex<float>(linear * product) * terms_[l];
+    const auto envelope = std::complex<float>(linear * product) * std::conj(terms_[slot]);
     values[2 * slot] = envelope.real();
     values[2 * slot + 1] = envelope.imag();
     values[2 * plan_.capacity + slot] =
@@ -211,7 +225,7 @@ void Envelopes::fill_values(const Query& query, const double* offset, float* val
       // conj(b_first) b_second without carriers, times 2 for both orders
       const bool ordered = other < slot;
       const auto entry = gram_(static_cast<Eigen::Index>(m), static_cast<Eigen::Index>(l));
-      auto value = std::complex<float>(2.0 * square * entry) * terms_[m] * std::conj(terms_[l]);
+      auto value = std::complex<float>(2.0 * square * entry) * std::conj(terms_[other]) * terms_[slot];
       if (!ordered) value = std::conj(value);
       const std::size_t at = ordered ? pair(other, slot) : pair(slot, other);
       values[at] = value.real();
@@ -246,21 +260,17 @@ void Envelopes::mix_row(const double* offset) {
   }
 }
 
-/// The carriers of every slot along one row of points.
+/// The carriers of every slot along one row of points: the phase is a parabola along the first axis.
 void Envelopes::carry_row(const double* offset) {
-  const std::size_t lanes = axis_[0].points;
-  const double half = static_cast<double>(lanes / 2);
-  double at[3] = {offset[0], offset[1], offset[2]};
+  const std::size_t square = dimension_ * dimension_;
+  const double first = -box_.pitch[0] * static_cast<double>(axis_[0].points / 2);
+  double middle[3] = {0.0, offset[1], offset[2]};
   for (std::size_t slot = 0; slot < slots_; ++slot) {
-    for (std::size_t i = 0; i < lanes; ++i) {
-      at[0] = box_.pitch[0] * (static_cast<double>(i) - half);
-      turns_[i] = phase(slot, at);
-    }
-    kernels().unit_phasors(turns_.data(), lanes, cosine_.data(), sine_.data());
-    for (std::size_t i = 0; i < lanes; ++i) {
-      lane_re_[slot * lanes + i] = static_cast<float>(cosine_[i]);
-      lane_im_[slot * lanes + i] = static_cast<float>(sine_[i]);
-    }
+    const double* bends = bends_.data() + slot * square;
+    double rate = rates_[slot * dimension_];
+    for (std::size_t d = 1; d < dimension_; ++d) rate += (bends[d] + bends[d * dimension_]) * offset[d];
+    float *real = lane_re_.data() + slot * lane_stride_, *imag = lane_im_.data() + slot * lane_stride_;
+    kernels().fill_carrier({phase(slot, middle), rate, bends[0], first, box_.pitch[0], axis_[0].points, real, imag});
   }
 }
 
@@ -293,7 +303,7 @@ void Envelopes::cost_row(std::size_t row) {
         capacity,
         lane_re_.data() + begin,
         lane_im_.data() + begin,
-        lanes,
+        lane_stride_,
         cost + begin,
         end - begin,
         static_cast<float>((pitch * (static_cast<double>(begin) - half) + box_.half_width[0]) / axis.spacing -
@@ -329,8 +339,8 @@ void Envelopes::mix(const double* offset) {
 /// here_: the values at an offset; terms_: e^(j phase) there, slopes_: its rates; sums_: the energies.
 void Envelopes::interpolate(const double* offset) {
   if (!frozen_) mix(offset);
+  turn_carriers(offset);
   for (std::size_t l = 0; l < slots_; ++l) {
-    terms_[l] = std::complex<float>(std::polar(1.0, tau * phase(l, offset)));
     for (std::size_t d = 0; d < dimension_; ++d) {
       double rate = rates_[l * dimension_ + d];
       for (std::size_t e = 0; e < dimension_; ++e) {

@@ -58,6 +58,7 @@ class Envelopes {
   std::size_t slot_for(std::size_t path);
   void find_carriers();
   double phase(std::size_t slot, const double* offset) const;
+  void turn_carriers(const double* offset);
   void fill_values(const Query& query, const double* offset, float* values);
   bool in_region(const double* offset) const;
   void explain_node(std::size_t node, double ridge);
@@ -74,22 +75,25 @@ class Envelopes {
   std::size_t dimension_, stride_, slots_ = 0, node_count_ = 0;
   PathSampler sampler_;
   Paths paths_;
+  PathPairs pairs_;
   ComplexMatrix gram_;
   ComplexVector products_, gains_;
   SearchBox box_;
   std::array<Axis, 3> axis_;
-  bool frozen_ = false;                        // here_ stands for the values everywhere
-  std::vector<std::size_t> slot_of_;           // [atoms of the model], or none
-  std::vector<std::size_t> index_;             // [slots], which atom of the model
-  std::vector<double> rates_;                  // [slots, d], turns a meter of the carrier along the box's axes
-  std::vector<double> bends_;                  // [slots, d, d], turns a square meter
-  std::vector<double> slopes_;                 // [slots, d], radians a meter, where evaluate() was last
-  std::vector<float> values_;                  // [nodes, stride]: envelopes (re, im), energies, then pairs (re, im)
-  std::vector<double> explained_;              // [nodes], on the faces only
-  std::vector<float> row_;                     // [nodes of the first axis, stride]
-  std::vector<float> here_;                    // [stride]
-  std::vector<double> turns_, cosine_, sine_;  // [points of the first axis]
-  std::vector<float> lane_re_, lane_im_, costs_;
+  bool frozen_ = false;                   // here_ stands for the values everywhere
+  std::vector<std::size_t> slot_of_;      // [atoms of the model], or none
+  std::vector<std::size_t> index_;        // [slots], which atom of the model
+  std::vector<double> rates_;             // [slots, d], turns a meter of the carrier along the box's axes
+  std::vector<double> bends_;             // [slots, d, d], turns a square meter
+  std::vector<double> slopes_;            // [slots, d], radians a meter, where evaluate() was last
+  std::vector<float> values_;             // [nodes, stride]: envelopes (re, im), energies, then pairs (re, im)
+  std::vector<double> explained_;         // [nodes], on the faces only
+  std::vector<float> row_;                // [nodes of the first axis, stride]
+  std::vector<float> here_;               // [stride]
+  std::size_t lane_stride_ = 0;           // points of the first axis, in whole blocks of carriers
+  std::vector<float> lane_re_, lane_im_;  // [slots, lane_stride_]
+  std::vector<float> costs_;
+  std::vector<double> phasors_;  // [3, capacity]
   std::vector<std::complex<float>> terms_, sums_;
   std::vector<Minimum> minima_;
 };

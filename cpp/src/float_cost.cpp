@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "channel_math.hpp"
 #include "kernels.hpp"
 #include "wavefix/parallel.hpp"
 
@@ -12,57 +13,14 @@ namespace {
 
 constexpr double pi = 3.14159265358979323846;
 
-std::complex<float> conj_product(const float* ar, const float* ai, const float* br, const float* bi, std::size_t n) {
-  float re = 0.0f, im = 0.0f;
-  for (std::size_t j = 0; j < n; ++j) {
-    re += ar[j] * br[j] + ai[j] * bi[j];
-    im += ar[j] * bi[j] - ai[j] * br[j];
-  }
-  return {re, im};
-}
-
-/// Slope of the interpolation weights.
-void taps_slope(float coordinate, const Taps& taps, float* weight) {
-  const float s = coordinate - static_cast<float>(taps.first + 1);
-  weight[0] = -(3.0f * s * s - 6.0f * s + 2.0f) / 6.0f;
-  weight[1] = (3.0f * s * s - 4.0f * s - 1.0f) * 0.5f;
-  weight[2] = -(3.0f * s * s - 2.0f * s - 2.0f) * 0.5f;
-  weight[3] = (3.0f * s * s - 1.0f) / 6.0f;
-}
-
-std::complex<float> interpolate(const float* profile, const Taps& taps, const float* weight) {
-  const float* z = profile + 2 * taps.first;
-  float re = 0.0f, im = 0.0f;
-  for (std::size_t tap = 0; tap < 4; ++tap) {
-    re += weight[tap] * z[2 * tap];
-    im += weight[tap] * z[2 * tap + 1];
-  }
-  return {re, im};
-}
-
 }  // namespace
 
-cdouble path_product(const float* real, const float* imag, const float* delay, const float* profile, std::size_t nodes,
-                     std::size_t first, std::size_t last) {
-  float sum[2];
-  kernels().path_product({real + first, imag + first, delay + first, profile + 2 * first * nodes, last - first, nodes},
-                         sum);
-  return {sum[0], sum[1]};
-}
-
-void path_gram(const PathPlan& plan, const Paths& paths, std::size_t first, std::size_t last, ComplexMatrix& gram) {
-  const std::size_t antennas = plan.antennas(), groups = plan.groups();
+void path_gram(const Paths& paths, std::size_t first, std::size_t last, PathPairs& pairs, ComplexMatrix& gram) {
+  for (std::size_t l = 0; l < paths.count; ++l) pairs.set_shape(paths, l, first, last);
   for (std::size_t m = 0; m < paths.count; ++m) {
     for (std::size_t l = 0; l <= m; ++l) {
-      std::complex<float> sum = 0.0f;
-      for (std::size_t g = first; g < last; ++g) {
-        const std::size_t begin = g * plan.group, n = std::min(plan.group, antennas - begin);
-        const std::size_t a = l * antennas + begin, b = m * antennas + begin;
-        const auto overlap =
-            plan.profile.overlap(paths.group_delay[m * groups + g] - paths.group_delay[l * groups + g]);
-        sum += overlap.value * conj_product(paths.real.data() + a, paths.imag.data() + a, paths.real.data() + b,
-                                            paths.imag.data() + b, n);
-      }
+      std::complex<float> sum;
+      pairs.sum(l, m, &sum);
       const auto row = static_cast<Eigen::Index>(l), column = static_cast<Eigen::Index>(m);
       gram(row, column) = cdouble(sum);
       gram(column, row) = std::conj(cdouble(sum));
@@ -71,7 +29,11 @@ void path_gram(const PathPlan& plan, const Paths& paths, std::size_t first, std:
 }
 
 FloatCost::FloatCost(const PathPlan& plan)
-    : plan_(plan), dimension_(plan.model->common.region.dimension()), vectors_(1 + dimension_), sampler_(plan) {
+    : plan_(plan),
+      dimension_(plan.model->common.region.dimension()),
+      vectors_(1 + dimension_),
+      sampler_(plan),
+      pairs_(plan, vectors_) {
   const std::size_t capacity = plan.capacity, antennas = plan.antennas();
   const auto n = static_cast<Eigen::Index>(capacity);
   paths_.reserve(capacity, antennas);
@@ -105,6 +67,7 @@ void FloatCost::take_slopes(const double* position) {
   for (std::size_t l = 0; l < paths_.count; ++l) {
     std::copy_n(paths_.real.data() + l * antennas, antennas, real_.data() + l * vectors_ * antennas);
     std::copy_n(paths_.imag.data() + l * antennas, antennas, imag_.data() + l * vectors_ * antennas);
+    pairs_.set_shape(paths_, l, 0, groups);
   }
   for (std::size_t d = 0; d < dimension_; ++d) {
     sampler_.slopes(position, region.basis.data() + 3 * d, paths_, relative_.data(), later_.data());
@@ -123,6 +86,7 @@ void FloatCost::take_slopes(const double* position) {
         const std::size_t begin = g * plan_.group, n = std::min(plan_.group, antennas - begin);
         delay_slope_[(l * dimension_ + d) * groups + g] = later[begin + n / 2];
       }
+      pairs_.set_slope(l, d, to_re, to_im, delay_slope_.data() + (l * dimension_ + d) * groups);
       const double by_delay = pi / DelayProfile::oversampling * static_cast<double>(later[antennas / 2]);
       if (l < watched) rate[l] += 3.0 * square / paths_.energy[l] + by_delay * by_delay;
     }
@@ -132,45 +96,20 @@ void FloatCost::take_slopes(const double* position) {
   }
 }
 
-/// Every sum over antennas and subcarriers of two shapes, or slopes of shapes. Within a group of antennas the sum over
-/// subcarriers is the same, so that it is looked up once.
 void FloatCost::add_pairs() {
-  const std::size_t antennas = plan_.antennas(), groups = plan_.groups(), dimension = dimension_;
+  const std::size_t dimension = dimension_;
+  std::complex<float> sums[16];  // [1 + d, 1 + d]
   for (std::size_t m = 0; m < paths_.count; ++m) {
     for (std::size_t l = 0; l <= m; ++l) {
-      std::complex<float> value = 0.0f, right[3] = {}, left[3] = {}, both[9] = {};
-      for (std::size_t g = 0; g < groups; ++g) {
-        const std::size_t begin = g * plan_.group, n = std::min(plan_.group, antennas - begin);
-        const auto k = plan_.profile.overlap(paths_.group_delay[m * groups + g] - paths_.group_delay[l * groups + g]);
-        std::complex<float> sums[4][4];
-        for (std::size_t c = 0; c < vectors_; ++c) {
-          for (std::size_t e = 0; e < vectors_; ++e) {
-            const std::size_t a = (l * vectors_ + c) * antennas + begin, b = (m * vectors_ + e) * antennas + begin;
-            sums[c][e] = conj_product(real_.data() + a, imag_.data() + a, real_.data() + b, imag_.data() + b, n);
-          }
-        }
-        value += k.value * sums[0][0];
-        for (std::size_t d = 0; d < dimension; ++d) {
-          const float of_l = delay_slope_[(l * dimension + d) * groups + g];
-          const float of_m = delay_slope_[(m * dimension + d) * groups + g];
-          right[d] += k.value * sums[0][1 + d] + of_m * k.slope * sums[0][0];
-          left[d] += k.value * sums[1 + d][0] - of_l * k.slope * sums[0][0];
-          for (std::size_t e = 0; e < dimension; ++e) {
-            const float also = delay_slope_[(m * dimension + e) * groups + g];
-            both[d * dimension + e] += k.value * sums[1 + d][1 + e] + also * k.slope * sums[1 + d][0] -
-                                       of_l * k.slope * sums[0][1 + e] - of_l * also * k.bend * sums[0][0];
-          }
-        }
-      }
+      pairs_.sum(l, m, sums);
       const auto row = static_cast<Eigen::Index>(l), column = static_cast<Eigen::Index>(m);
-      gram_(row, column) = cdouble(value);
-      gram_(column, row) = std::conj(cdouble(value));
+      gram_(row, column) = cdouble(sums[0]);
+      gram_(column, row) = std::conj(cdouble(sums[0]));
       for (std::size_t d = 0; d < dimension; ++d) {
-        slope_gram_[d](row, column) = cdouble(right[d]);
-        slope_gram_[d](column, row) = std::conj(cdouble(left[d]));
-      }
-      for (std::size_t pair = 0; pair < dimension * dimension; ++pair) {
-        slope_pairs_[pair](row, column) = cdouble(both[pair]);
+        const std::complex<float>* of_l = sums + (1 + d) * vectors_;
+        slope_gram_[d](row, column) = cdouble(sums[1 + d]);
+        slope_gram_[d](column, row) = std::conj(cdouble(of_l[0]));
+        for (std::size_t e = 0; e < dimension; ++e) slope_pairs_[d * dimension + e](row, column) = cdouble(of_l[1 + e]);
       }
     }
   }
@@ -201,7 +140,7 @@ void FloatCost::project(FloatPoint& point) {
       const auto &one = slope_pairs_[d * dimension + e], &other = slope_pairs_[e * dimension + d];
       for (Eigen::Index m = 0; m < n; ++m) {
         for (Eigen::Index l = 0; l < m; ++l) sum += (std::conj(gains(l)) * gains(m) * (one(l, m) + other(l, m))).real();
-        sum += std::norm(gains(m)) * one(m, m).real();
+        sum += detail::squared(gains(m)) * one(m, m).real();
       }
       point.normal(d, e) = point.normal(e, d) = sum;
     }
@@ -218,25 +157,18 @@ void FloatCost::linearize(const Query& query, const double* position, FloatPoint
   const std::size_t antennas = plan_.antennas(), nodes = plan_.profile.nodes(), groups = plan_.groups();
   for (std::size_t l = 0; l < paths_.count; ++l) {
     const auto row = static_cast<Eigen::Index>(l);
-    cdouble product = 0.0, along[3] = {};
-    for (std::size_t j = 0; j < antennas; ++j) {
-      const float coordinate = paths_.delay[l * antennas + j];
-      const Taps taps = taps_at(coordinate, nodes);
-      float weight[4];
-      taps_slope(coordinate, taps, weight);
-      const float* profile = query.profile.data() + 2 * j * nodes;
-      const auto z = interpolate(profile, taps, taps.weight), dz = interpolate(profile, taps, weight);
-      const std::size_t at = l * vectors_ * antennas + j;
-      const auto shape = std::complex<float>(real_[at], -imag_[at]);
-      product += cdouble(shape * z);
-      for (std::size_t d = 0; d < dimension_; ++d) {
-        const std::size_t slope = at + (1 + d) * antennas;
-        const float later = delay_slope_[(l * dimension_ + d) * groups + j / plan_.group];
-        along[d] += cdouble(std::complex<float>(real_[slope], -imag_[slope]) * z + shape * later * dz);
-      }
+    const std::size_t at = l * vectors_ * antennas;
+    float products[8];
+    kernels().path_slopes({{real_.data() + at, imag_.data() + at, paths_.delay.data() + l * antennas,
+                            query.profile.data(), antennas, nodes},
+                           delay_slope_.data() + l * dimension_ * groups,
+                           vectors_,
+                           plan_.group},
+                          products);
+    products_(row) = cdouble(products[0], products[1]);
+    for (std::size_t d = 0; d < dimension_; ++d) {
+      slope_products_[d](row) = cdouble(products[2 + 2 * d], products[3 + 2 * d]);
     }
-    products_(row) = product;
-    for (std::size_t d = 0; d < dimension_; ++d) slope_products_[d](row) = along[d];
   }
   add_pairs();
   for (std::size_t l = 0; l < paths_.count; ++l) {
@@ -270,7 +202,7 @@ void FloatCost::confirm(const Query& query, FloatPoint& point) {
         const cdouble amplitude(paths_.real[l * antennas + j], paths_.imag[l * antennas + j]);
         left -= gains_(static_cast<Eigen::Index>(l)) * amplitude * cdouble(phasors_[l], phasors_[n + l]);
       }
-      unexplained += std::norm(left);
+      unexplained += detail::squared(left);
     }
   }
   point.explained = query.energy - unexplained;

@@ -8,7 +8,7 @@
 #include <array>
 #include <vector>
 
-#include "path_sampler.hpp"
+#include "path_pairs.hpp"
 #include "wavefix/channel_model.hpp"
 
 namespace wavefix {
@@ -33,12 +33,8 @@ struct Query {
   double to_caller(double cost) const { return cost / (scale * scale); }
 };
 
-/// products[l] = b_l^H H over the antennas [first, last).
-cdouble path_product(const float* real, const float* imag, const float* delay, const float* profile, std::size_t nodes,
-                     std::size_t first, std::size_t last);
-
 /// gram(l, m) = b_l^H b_m of the paths over the antenna groups [first, last).
-void path_gram(const PathPlan& plan, const Paths& paths, std::size_t first, std::size_t last, ComplexMatrix& gram);
+void path_gram(const Paths& paths, std::size_t first, std::size_t last, PathPairs& pairs, ComplexMatrix& gram);
 
 struct FloatPoint {
   std::array<double, 3> position{};
@@ -78,6 +74,7 @@ class FloatCost {
   std::size_t dimension_, vectors_;
   PathSampler sampler_;
   Paths paths_;
+  PathPairs pairs_;
   std::vector<float> relative_, later_;  // slopes along one axis
   std::vector<float> real_, imag_;       // [paths, 1 + d, A]: shapes and their slopes
   std::vector<float> delay_slope_;       // [paths, d, groups]

@@ -12,7 +12,6 @@
 namespace wavefix {
 namespace {
 
-constexpr std::size_t most_paths = 96;     // in the steps before the last
 constexpr std::size_t most_points = 4096;  // of the coarse grid
 constexpr std::size_t fewest_points = 16;
 constexpr std::size_t most_bytes = std::size_t{1} << 31;  // of the coarse map
@@ -89,7 +88,7 @@ double median_rate(const PathPlan& plan, const std::vector<double>& positions) {
   return rates[rates.size() / 2];
 }
 
-/// Points that a coarse grid may have: shapes and factors of all paths at each are kept.
+/// Points that a coarse grid may have: shapes and whiteners of all paths at each are kept.
 double affordable_points(const PathPlan& paths) {
   const std::size_t a_point = paths.capacity * (3 * sizeof(float) * paths.antennas() + 2 * 8 * paths.capacity);
   if (a_point > most_bytes / fewest_points) {

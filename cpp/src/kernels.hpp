@@ -6,6 +6,7 @@
 
 #include <cstddef>
 
+#include "path_kernels.hpp"
 #include "search_kernels.hpp"
 #include "source_kernels.hpp"
 
@@ -26,25 +27,6 @@ struct PackedProduct {
   std::size_t out_stride;
 };
 
-/// Costs of points in one cell of Envelopes: coefficients at three nodes in a row, each [2 capacity] envelopes,
-/// [capacity] energies and pairs (l < m) from 3 capacity + m (m - 1) + 2 l.
-struct EnvelopeCell {
-  const float* nodes;
-  std::size_t node_stride, slots, capacity;
-  const float *carrier_re, *carrier_im;  // [slots, lanes], carrier_stride apart
-  std::size_t carrier_stride;
-  float* cost;  // [lanes], added to
-  std::size_t lanes;
-  float first, step;  // of the lanes' coordinate, in nodes from the middle one
-};
-
-/// The sum over antennas of conj(a_j) z_j(delay_j), z tabulated at `nodes` points and interpolated by cubics.
-struct PathProduct {
-  const float *real, *imag, *delay;  // [antennas], delay in nodes
-  const float* profile;              // [antennas, nodes, 2]
-  std::size_t antennas, nodes;
-};
-
 struct Kernels {
   const char* level;
   void (*multiply_float)(const PackedProduct<float>&);
@@ -58,8 +40,15 @@ struct Kernels {
   bool (*trace_source)(const SourceTrace&);
   /// The channel, and its derivatives, of a block of antennas.
   void (*sum_sources)(const SourceSum&);
+  /// real + j imag = amplitude * e^(-j 2 pi wavenumber distance) for a block of antennas; amplitudes as SourceTrace's.
+  void (*turn_source)(const double* distance, const float* amplitudes, double wavenumber, float* real, float* imag);
+  void (*fill_carrier)(const Carrier&);
   void (*envelope_costs)(const EnvelopeCell&);
   void (*path_product)(const PathProduct&, float* real_imag);
+  void (*path_slopes)(const PathSlopes&, float* products);  // [vectors, 2]
+  float (*explained_energy)(const MapPoint&);
+  void (*pair_sums)(const PathPair&, float* sums);  // [vectors of l, vectors of m, 2]
+  void (*add_normal_equations)(const NormalSums&, double* sums);
   void (*row_products)(const RowProducts&);
   void (*pair_products)(const PairProducts&);
   void (*screen)(const Screen&);

@@ -3,6 +3,7 @@
 // WAVEFIX_KERNELS, and includes this. No include guard, on purpose, and no further includes but of the same sort.
 #include "source_kernels_body.hpp"
 // after it, whose vectors it uses
+#include "path_kernels_body.hpp"
 #include "search_kernels_body.hpp"
 
 namespace wavefix {
@@ -110,94 +111,11 @@ void unit_phasors(const double* turns, std::size_t count, double* __restrict rea
   }
 }
 
-void path_product(const PathProduct& path, float* real_imag) {
-  typedef float Four __attribute__((vector_size(32), aligned(sizeof(float)), may_alias));  // complex numbers
-  constexpr std::size_t block = 16;
-  Four by_real = {}, by_imag = {};
-  const float highest = static_cast<float>(path.nodes) - 1.0f, last_cell = static_cast<float>(path.nodes) - 3.0f;
-  for (std::size_t begin = 0; begin < path.antennas; begin += block) {
-    const std::size_t count = path.antennas - begin < block ? path.antennas - begin : block;
-    float weight[4][block];
-    int first[block];
-    for (std::size_t i = 0; i < block; ++i) {
-      float at = path.delay[begin + (i < count ? i : 0)];
-      at = at > 0.0f ? (at < highest ? at : highest) : 0.0f;
-      float cell = static_cast<float>(static_cast<int>(at));
-      cell = cell < 1.0f ? 1.0f : (cell > last_cell ? last_cell : cell);
-      const float s = at - cell, m = s - 1.0f, p = s + 1.0f, n = s - 2.0f;
-      first[i] = static_cast<int>(cell) - 1;
-      weight[0][i] = -s * m * n * (1.0f / 6.0f);
-      weight[1][i] = p * m * n * 0.5f;
-      weight[2][i] = -p * s * n * 0.5f;
-      weight[3][i] = p * s * m * (1.0f / 6.0f);
-    }
-    const float* row = path.profile + 2 * begin * path.nodes;
-    for (std::size_t i = 0; i < count; ++i, row += 2 * path.nodes) {
-      const float w0 = weight[0][i], w1 = weight[1][i], w2 = weight[2][i], w3 = weight[3][i];
-      const Four z = Four{w0, w0, w1, w1, w2, w2, w3, w3} * *reinterpret_cast<const Four*>(row + 2 * first[i]);
-      by_real += path.real[begin + i] * z;
-      by_imag += path.imag[begin + i] * z;
-    }
-  }
-  real_imag[0] = real_imag[1] = 0.0f;
-  for (int tap = 0; tap < 8; tap += 2) {
-    real_imag[0] += by_real[tap] + by_imag[tap + 1];
-    real_imag[1] += by_real[tap + 1] - by_imag[tap];
-  }
-}
-
-void envelope_costs(const EnvelopeCell& cell) {
-  constexpr std::size_t width = 16;
-  for (std::size_t begin = 0; begin < cell.lanes; begin += width) {
-    const std::size_t lanes = cell.lanes - begin < width ? cell.lanes - begin : width;
-    float t[width], sum[width] = {};
-    for (std::size_t i = 0; i < width; ++i) t[i] = cell.first + cell.step * static_cast<float>(begin + i);
-    const auto load = [&](const float* plane, std::size_t slot, float* to) {
-      const float* from = plane + slot * cell.carrier_stride + begin;
-      for (std::size_t i = 0; i < lanes; ++i) to[i] = from[i];
-      for (std::size_t i = lanes; i < width; ++i) to[i] = 0.0f;
-    };
-    const float* low = cell.nodes;
-    const float *middle = low + cell.node_stride, *high = middle + cell.node_stride;
-    for (std::size_t m = 0; m < cell.slots; ++m) {
-      float mr[width], mi[width], row_re[width] = {}, row_im[width] = {};
-      load(cell.carrier_re, m, mr);
-      load(cell.carrier_im, m, mi);
-      // sum over l < m of G_lm e^(j phase_l), then times e^(-j phase_m)
-      const std::size_t pairs = 3 * cell.capacity + m * (m - 1);
-      for (std::size_t l = 0; l < m; ++l) {
-        const std::size_t at = pairs + 2 * l;
-        const float b0 = middle[at], b1 = 0.5f * (high[at] - low[at]), b2 = 0.5f * (high[at] + low[at]) - b0;
-        const float c0 = middle[at + 1], c1 = 0.5f * (high[at + 1] - low[at + 1]),
-                    c2 = 0.5f * (high[at + 1] + low[at + 1]) - c0;
-        float lr[width], li[width];
-        load(cell.carrier_re, l, lr);
-        load(cell.carrier_im, l, li);
-        for (std::size_t i = 0; i < width; ++i) {
-          const float re = b0 + t[i] * (b1 + t[i] * b2), im = c0 + t[i] * (c1 + t[i] * c2);
-          row_re[i] += re * lr[i] - im * li[i];
-          row_im[i] += re * li[i] + im * lr[i];
-        }
-      }
-      const std::size_t at = 2 * m, energy = 2 * cell.capacity + m;
-      const float b0 = middle[at], b1 = 0.5f * (high[at] - low[at]), b2 = 0.5f * (high[at] + low[at]) - b0;
-      const float c0 = middle[at + 1], c1 = 0.5f * (high[at + 1] - low[at + 1]),
-                  c2 = 0.5f * (high[at + 1] + low[at + 1]) - c0;
-      const float e0 = middle[energy], e1 = 0.5f * (high[energy] - low[energy]),
-                  e2 = 0.5f * (high[energy] + low[energy]) - e0;
-      for (std::size_t i = 0; i < width; ++i) {
-        const float re = b0 + t[i] * (b1 + t[i] * b2), im = c0 + t[i] * (c1 + t[i] * c2);
-        sum[i] += row_re[i] * mr[i] + row_im[i] * mi[i] + re * mr[i] - im * mi[i] + e0 + t[i] * (e1 + t[i] * e2);
-      }
-    }
-    for (std::size_t i = 0; i < lanes; ++i) cell.cost[begin + i] += sum[i];
-  }
-}
-
 }  // namespace
 
-const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL, multiply<float>, multiply<double>, multiply_planes,
-                                 unit_phasors,  trace_source,    sum_sources,      envelope_costs,
-                                 path_product,  row_products,    pair_products,    screen};
+const Kernels WAVEFIX_KERNELS = {
+    WAVEFIX_LEVEL,    multiply<float>, multiply<double>,     multiply_planes, unit_phasors,  trace_source,
+    sum_sources,      turn_source,     fill_carrier,         envelope_costs,  path_product,  path_slopes,
+    explained_energy, pair_sums,       add_normal_equations, row_products,    pair_products, screen};
 
 }  // namespace wavefix

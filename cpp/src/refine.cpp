@@ -12,6 +12,7 @@
 
 #include "channel_math.hpp"
 #include "channel_model_kinds.hpp"
+#include "kernels.hpp"
 #include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
@@ -27,30 +28,6 @@ using SmallVector = Eigen::Matrix<double, Eigen::Dynamic, 1, Eigen::ColMajor, 3,
 using Basis = Eigen::Map<const Eigen::Matrix<double, Eigen::Dynamic, 3, Eigen::RowMajor, 3, 3>>;  // on the stack
 
 Basis basis_of(const Region& region) { return {region.basis.data(), static_cast<Eigen::Index>(region.dimension()), 3}; }
-
-/// Re(J^H J) and Re(J^H r), sums in float64.
-void normal_equations(const cfloat* jacobian, const cfloat* channel, const cfloat* model_channel, std::size_t size,
-                      Matrix3& information, Eigen::Vector3d& gradient) {
-  double a[6] = {}, g[3] = {};
-  const cfloat *x = jacobian, *y = jacobian + size, *z = jacobian + 2 * size;
-  for (std::size_t i = 0; i < size; ++i) {
-    const double xr = x[i].real(), xi = x[i].imag(), yr = y[i].real(), yi = y[i].imag(), zr = z[i].real(),
-                 zi = z[i].imag();
-    const double re = static_cast<double>(channel[i].real()) - model_channel[i].real();
-    const double im = static_cast<double>(channel[i].imag()) - model_channel[i].imag();
-    a[0] += xr * xr + xi * xi;
-    a[1] += xr * yr + xi * yi;
-    a[2] += xr * zr + xi * zi;
-    a[3] += yr * yr + yi * yi;
-    a[4] += yr * zr + yi * zi;
-    a[5] += zr * zr + zi * zi;
-    g[0] += xr * re + xi * im;
-    g[1] += yr * re + yi * im;
-    g[2] += zr * re + zi * im;
-  }
-  information << a[0], a[1], a[2], a[1], a[3], a[4], a[2], a[4], a[5];
-  gradient << g[0], g[1], g[2];
-}
 
 }  // namespace
 
@@ -70,15 +47,18 @@ struct Refiner::Scratch {
   double linearize(const cfloat* measured, const double* position) {
     checkpoint();
     model.synthesize_one(position, channel.data(), jacobian.data(), *workspace);
-    normal_equations(jacobian.data(), measured, channel.data(), size(), information, gradient);
-    return cost_of(measured);
+    double a[normal_sums];
+    kernels().add_normal_equations(
+        {reinterpret_cast<const float*>(measured), reinterpret_cast<const float*>(channel.data()),
+         reinterpret_cast<const float*>(jacobian.data()), 2 * size()},
+        a);
+    information << a[0], a[1], a[2], a[1], a[3], a[4], a[2], a[4], a[5];
+    gradient << a[6], a[7], a[8];
+    return known(a[9]);
   }
 
   /// Infinite where the model has no value.
-  double cost_of(const cfloat* measured) const {
-    const double cost = detail::squared_distance(measured, channel.data(), size());
-    return std::isnan(cost) ? std::numeric_limits<double>::infinity() : cost;
-  }
+  static double known(double cost) { return std::isnan(cost) ? std::numeric_limits<double>::infinity() : cost; }
 
   Refinement result(const double* position, double cost) const {
     Refinement refinement;
@@ -111,7 +91,7 @@ double Refiner::cost(const cfloat* channel, const double* position) {
   Scratch& s = *scratch_;
   checkpoint();
   s.model.synthesize_one(position, s.channel.data(), nullptr, *s.workspace);
-  return s.cost_of(channel);
+  return Scratch::known(detail::squared_distance(channel, s.channel.data(), s.size()));
 }
 
 double Refiner::structured_cost(const cfloat* channel, const double* position) {
@@ -140,7 +120,7 @@ std::array<double, 9> Refiner::error_information(const double* position, double 
   for (std::size_t l = 0; l < s.atoms.count; ++l) {
     double energy = 0.0;
     for (std::size_t j = l * s.atoms.stride; j < (l + 1) * s.atoms.stride; ++j)
-      energy += subcarriers * std::norm(cdouble(s.atoms.real[j], s.atoms.imag[j]));
+      energy += subcarriers * detail::squared(cdouble(s.atoms.real[j], s.atoms.imag[j]));
     const Eigen::Vector3d direction(s.atoms.direction.data() + 3 * l);
     total += energy;
     sum += (energy * energy) * (direction * direction.transpose());

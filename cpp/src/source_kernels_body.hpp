@@ -18,7 +18,8 @@ struct Gate {
 /// d).
 bool open_cell(const SourceTrace& task, std::size_t cell, const Wide s[3], Gate& out) {
   const double* x = task.position;
-  out = {broadcast(1.f), {Floats{}, Floats{}, Floats{}}};
+  out.open = broadcast(1.f);
+  out.slope[0] = out.slope[1] = out.slope[2] = Floats{};
   for (std::size_t index = task.cells[cell]; index < task.cells[cell + 1]; ++index) {
     const double *m = task.lines[index].moment, *d = task.lines[index].direction;
     const double across[3] = {m[0] + d[1] * x[2] - d[2] * x[1], m[1] + d[2] * x[0] - d[0] * x[2],
@@ -39,15 +40,17 @@ bool open_cell(const SourceTrace& task, std::size_t cell, const Wide s[3], Gate&
   return true;
 }
 
-/// g = sum_cells cell
-Gate open_gate(const SourceTrace& task, const Wide s[3]) {
-  Gate gate{broadcast(task.n_cells == 0 ? 1.f : 0.f), {Floats{}, Floats{}, Floats{}}}, cell;
+/// g = sum_cells cell. Members are set one by one: compilers clear an aggregate with instructions that take longer than
+/// all the rest.
+void open_gate(const SourceTrace& task, const Wide s[3], Gate& gate) {
+  gate.open = broadcast(task.n_cells == 0 ? 1.f : 0.f);
+  gate.slope[0] = gate.slope[1] = gate.slope[2] = Floats{};
   for (std::size_t index = 0; index < task.n_cells; ++index) {
+    Gate cell;
     if (!open_cell(task, index, s, cell)) continue;
     gate.open += cell.open;
     for (int a = 0; a < 3; ++a) gate.slope[a] += cell.slope[a];
   }
-  return gate;
 }
 
 struct Gain {
@@ -57,7 +60,9 @@ struct Gain {
 Gain gain(const SourceTrace& task, Floats v1, Floats v2) {
   Floats monomials[max_gain_terms];
   const float *real = task.coefficients, *imag = real + task.terms;
-  Gain out{{broadcast(real[0]), broadcast(imag[0])}, {Floats{}, Floats{}}, {Floats{}, Floats{}}};
+  Gain out;
+  out.value.real = broadcast(real[0]), out.value.imag = broadcast(imag[0]);
+  out.by_v1.real = out.by_v1.imag = out.by_v2.real = out.by_v2.imag = Floats{};
   monomials[0] = broadcast(1.f);
   std::size_t term = 1;
   for (std::size_t total = 1; total <= task.degree; ++total) {
@@ -104,11 +109,11 @@ bool trace_lanes(const SourceTrace& task, std::size_t lane) {
     square = square + away[a] * away[a];
   }
   square = nearest + square;
-  const Wide rough = widen(inverse_root(narrow(square)));
-  const Wide inverse = rough * (1.5 - 0.5 * (square * (rough * rough)));  // 1 / d to 1e-13
-  store_wide(task.distance + lane, square * inverse);
+  const Wide distance = root(square), inverse = inverse_of(distance);
+  store_wide(task.distance + lane, distance);
   float* out = task.amplitudes + lane;
-  const Gate gate = open_gate(task, s);
+  Gate gate;
+  open_gate(task, s, gate);
   if (all(gate.open < invisible)) {
     for (std::size_t set = 0; set < (task.slopes ? source_sets : 1); ++set) {
       store_complex(out + set * 2 * source_lanes, {Floats{}, Floats{}});
@@ -289,48 +294,63 @@ inline void transpose(Doubles* tile) {
     transpose<Stride / 2>(tile);
   }
 }
-template <std::size_t Start, std::size_t... I>
+/// Real and imaginary parts side by side within each 16 bytes: antennas 0, 1, 4, 5, 8, 9, ... and 2, 3, 6, 7, ... of a
+/// vector, an instruction each.
+template <std::size_t Half, std::size_t... I>
 inline Doubles interleave(Complex value, Indices<I...>) {
   return (Doubles)__builtin_shufflevector(value.real, value.imag,
-                                          ((I & 1) ? Start + I / 2 + lane_width : Start + I / 2)...);
+                                          (I / 4 * 4 + 2 * Half + I % 4 / 2 + (I & 1 ? lane_width : 0))...);
+}
+/// The antenna of a vector that row i of a transposed half holds.
+constexpr std::size_t antenna_of(std::size_t half, std::size_t i) { return i / 2 * 4 + 2 * half + i % 2; }
+
+/// Lanes to rows: out[antenna, first + k] = sums[k] (+ offsets[k] * more[k]) for half of the antennas of one vector and
+/// pair_count subcarriers.
+template <std::size_t Half>
+__attribute__((always_inline)) inline void write_half(const Complex* values, std::size_t antennas, std::size_t count,
+                                                      std::size_t stride, float* out) {
+  Doubles tile[pair_count];
+  for (std::size_t i = 0; i < pair_count; ++i) tile[i] = interleave<Half>(values[i], LaneIndices());
+  transpose<pair_count / 2>(tile);
+  if (antennas >= lane_width && count >= pair_count) {
+    for (std::size_t i = 0; i < pair_count; ++i) store(out + antenna_of(Half, i) * stride, (Floats)tile[i]);
+    return;
+  }
+  for (std::size_t i = 0; i < pair_count && antenna_of(Half, i) < antennas; ++i) {
+    float tail[lane_width];
+    store(tail, (Floats)tile[i]);
+    for (std::size_t n = 0; n < lane_width && n < 2 * count; ++n) out[antenna_of(Half, i) * stride + n] = tail[n];
+  }
 }
 
-/// Lanes to rows: out[antenna, first + k] = sums[k] (+ offsets[k] * more[k]), antennas lane + Half ... of the block.
-template <std::size_t Half>
-void write_half(const SourceSum& task, const float* sums, const float* more, std::size_t lane, std::size_t first,
-                std::size_t count, float* out) {
-  constexpr std::size_t row = 2 * source_lanes;
+template <bool More>
+void write_lanes(const SourceSum& task, const float* sums, const float* more, std::size_t lane, std::size_t first,
+                 std::size_t count, float* out) {
+  const std::size_t stride = 2 * task.subcarriers;
   for (std::size_t k = 0; k < count; k += pair_count) {
-    Doubles tile[pair_count];
+    Complex values[pair_count];
     for (std::size_t i = 0; i < pair_count; ++i) {
-      const std::size_t from = k + i < count ? k + i : count - 1;
-      Complex value = load_complex(sums + from * row + lane);
-      if (more != nullptr) {
-        const Complex other = load_complex(more + from * row + lane);
-        value.real += task.offsets[first + from] * other.real;
-        value.imag += task.offsets[first + from] * other.imag;
-      }
-      tile[i] = interleave<Half>(value, LaneIndices());
+      const std::size_t from = k + i < count ? k + i : count - 1, at = from * 2 * source_lanes + lane;
+      values[i] = load_complex(sums + at);
+      if (!More) continue;
+      const Complex other = load_complex(more + at);
+      const float offset = task.offsets[first + from];
+      values[i].real += offset * other.real, values[i].imag += offset * other.imag;
     }
-    transpose<pair_count / 2>(tile);
-    for (std::size_t i = 0; i < pair_count && lane + Half + i < task.antennas; ++i) {
-      float* to = out + 2 * ((lane + Half + i) * task.subcarriers + first + k);
-      if (k + pair_count <= count) {
-        store(to, (Floats)tile[i]);
-      } else {
-        float tail[lane_width];
-        store(tail, (Floats)tile[i]);
-        for (std::size_t n = 0; n < 2 * (count - k); ++n) to[n] = tail[n];
-      }
-    }
+    float* to = out + lane * stride + 2 * (first + k);
+    write_half<0>(values, task.antennas - lane, count - k, stride, to);
+    write_half<1>(values, task.antennas - lane, count - k, stride, to);
   }
 }
 
 void write_rows(const SourceSum& task, const float* sums, const float* more, std::size_t first, std::size_t count,
                 float* out) {
   for (std::size_t lane = 0; lane < task.antennas; lane += lane_width) {
-    write_half<0>(task, sums, more, lane, first, count, out);
-    write_half<pair_count>(task, sums, more, lane, first, count, out);
+    if (more != nullptr) {
+      write_lanes<true>(task, sums, more, lane, first, count, out);
+    } else {
+      write_lanes<false>(task, sums, more, lane, first, count, out);
+    }
   }
 }
 

@@ -52,18 +52,6 @@ inline Floats narrow(Wide value) {
   return join(__builtin_convertvector(value.low, HalfFloats), __builtin_convertvector(value.high, HalfFloats),
               LaneIndices());
 }
-template <std::size_t... I>
-inline HalfFloats lower(Floats value, Indices<I...>) {
-  return __builtin_shufflevector(value, value, (I / 2)...);
-}
-template <std::size_t... I>
-inline Wide widen(Floats value, Indices<I...>) {
-  const HalfFloats low = __builtin_shufflevector(value, value, I...);
-  const HalfFloats high = __builtin_shufflevector(value, value, (I + lane_width / 2)...);
-  return {__builtin_convertvector(low, Doubles), __builtin_convertvector(high, Doubles)};
-}
-inline Wide widen(Floats value) { return widen(value, IndicesUpTo<lane_width / 2>::type()); }
-
 struct Complex {
   Floats real, imag;
 };
@@ -73,13 +61,14 @@ inline Complex operator*(Complex a, Complex b) {
 inline Complex load_complex(const float* from) { return {load(from), load(from + source_lanes)}; }
 inline void store_complex(float* to, Complex value) { store(to, value.real), store(to + source_lanes, value.imag); }
 
-/// 1 / sqrt to 2e-7
-inline Floats inverse_root(Floats value) {
-  Floats root = (Floats)(0x5f375a86 - ((Ints)value >> 1));
-  const Floats half = 0.5f * value;
-  for (int step = 0; step < 3; ++step) root = root * (1.5f - half * root * root);
-  return root;
+/// Both correctly rounded, and shorter chains of dependent instructions than iterations from an estimate.
+inline Doubles root(Doubles value) {
+  Doubles out;
+  for (std::size_t lane = 0; lane < lane_width / 2; ++lane) out[lane] = __builtin_sqrt(value[lane]);
+  return out;
 }
+inline Wide root(Wide value) { return {root(value.low), root(value.high)}; }
+inline Wide inverse_of(Wide value) { return {1.0 / value.low, 1.0 / value.high}; }
 
 /// The even-numbered integers of two vectors: the low halves of their doubles.
 template <std::size_t... I>

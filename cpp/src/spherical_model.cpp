@@ -35,7 +35,6 @@ class SphericalModel::Scratch final : public ChannelModel::Workspace {
   // of the sources that a block of antennas sees: see SourceSum
   Buffer<double> distances;
   Buffer<float> amplitudes, row_table, column_table, phasors, sums;
-  double turns[source_lanes], cosine[source_lanes], sine[source_lanes];
 };
 
 SphericalModel::SphericalModel(ModelCommon common_, SphericalParameters parameters)
@@ -125,15 +124,12 @@ void SphericalModel::atoms(const double* position, Atoms& atoms, ChannelModel::W
       seen = trace_source(trace, l, first, 0, scratch) || seen;
       const std::size_t lanes = std::min(source_lanes, antennas - first);
       for (std::size_t lane = 0; lane < lanes; ++lane) {
-        scratch.turns[lane] = -trace.distance[lane] / common.wavelength;
-        delay[first + lane] = trace.distance[lane] / speed_of_light;
+        delay[first + lane] = trace.distance[lane] * (1.0 / speed_of_light);
       }
-      kernels().unit_phasors(scratch.turns, lanes, scratch.cosine, scratch.sine);
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        const double re = trace.amplitudes[lane], im = trace.amplitudes[source_lanes + lane];
-        real[first + lane] = static_cast<float>(re * scratch.cosine[lane] - im * scratch.sine[lane]);
-        imag[first + lane] = static_cast<float>(re * scratch.sine[lane] + im * scratch.cosine[lane]);
-      }
+      float turned[2][source_lanes];
+      kernels().turn_source(trace.distance, trace.amplitudes, 1.0 / common.wavelength, turned[0], turned[1]);
+      std::copy_n(turned[0], lanes, real + first);
+      std::copy_n(turned[1], lanes, imag + first);
     }
     if (!seen) continue;
     double away[3], square = 1e-12;
