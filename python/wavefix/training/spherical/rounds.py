@@ -188,7 +188,7 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
 
 
 def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:
-    """Up to ``most`` sources divided in two, where two explain ``share`` more of what is left, ``left``, which follows."""
+    """At most ``most`` sources divided where two explain ``share`` more of the residual ``left``, which follows."""
     cost = energy(left.channels)
     gains = np.array([split(source, left, share * cost, rng)[1] for source in state.sources])
     parts = [[source] for source in state.sources]

@@ -12,12 +12,12 @@ from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add
 from wavefix.training.spherical.system import refine
 
-_ROWS = 200  # locations of a pair's refinement
+_ROWS, _ANTENNAS = 120, 8  # locations and antennas of a pair's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _LEAST_ROWS = 24
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
-_ITERATIONS = 12
+_ITERATIONS = 10
 
 
 def split(source: Source, left: Measured, least_gain: float, rng: np.random.Generator) -> tuple[list[Source], float]:
@@ -27,8 +27,10 @@ def split(source: Source, left: Measured, least_gain: float, rng: np.random.Gene
     if len(lit) < _LEAST_ROWS:
         return [source], 0.0
     rows = lit if len(lit) <= _ROWS else np.sort(rng.choice(lit, _ROWS, replace=False))
-    own = left.part(rows)
-    least_gain *= len(rows) / len(lit)
+    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, _ANTENNAS).round().astype(np.intp))
+    own = left.part(rows, antennas)
+    share = own.channels.size / (len(lit) * left.channels[0].size)
+    least_gain *= share
     if own.energy < least_gain:
         return [source], 0.0
     add([source], own, 1.0)
@@ -44,7 +46,7 @@ def split(source: Source, left: Measured, least_gain: float, rng: np.random.Gene
             best, least = pair, after
     if len(best) == 1:
         return [source], 0.0
-    return [replace(part, gate=source.gate) for part in best], (cost - least) * len(lit) / len(rows)
+    return [replace(part, gate=source.gate) for part in best], (cost - least) / share
 
 
 def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
