@@ -36,7 +36,7 @@ def write_state(path: Path_, identity: str, state: State, record: Any) -> None:
         tensors["unmergeable"] = np.array(state.unmergeable)
     metadata = {
         "format": _FORMAT,
-        "format_version": "2",
+        "format_version": "3",
         "identity": identity,
         "record": json.dumps(vars(record)),
         "sources": json.dumps(shapes),
@@ -61,7 +61,7 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a readable checkpoint ({error})") from error
-    if metadata.get("format") != _FORMAT or metadata.get("format_version") != "2":
+    if metadata.get("format") != _FORMAT or metadata.get("format_version") != "3":
         raise DataError(f"{path}: not a checkpoint of this version of wavefix")
     if metadata.get("identity") != identity:
         raise DataError(f"{path}: a checkpoint of other data or options; remove it, or give another name")

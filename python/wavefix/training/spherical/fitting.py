@@ -19,14 +19,16 @@ from wavefix.spherical import SphericalParameters
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
-from wavefix.training.spherical.rounds import Stages, State, finish, nmse, one_round
+from wavefix.training.spherical.rounds import STRICT_ROUNDS, Stages, State, finish, nmse, one_round
 from wavefix.training.spherical.search import Field
 from wavefix.training.spherical.state import Measured, gate_arrays
 
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
 _FINISHED = 9000  # locations of the last steps
-_LOOKS = ((8, 3), (16, 2))  # antennas of the rounds, and rounds without gain after which they end
+_LOOKS = 8, 16  # antennas of the rounds: first, and later
+_PATIENCE = 3  # rounds without gain
+_OVERFIT = 2.0  # times the error at the antennas looked at: the error of all antennas that calls for more of them
 _WORTHWHILE = 0.97  # of the validation error before, that is a gain
 _SHARE = 0.8  # of the time limit, for the rounds
 _SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
@@ -38,6 +40,7 @@ class Record:
     """What happened, as the model file and the checkpoint tell it."""
 
     validation: list[float] = field(default_factory=list)
+    training: list[float] = field(default_factory=list)  # at the antennas that the round looked at
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     finished: bool = False
@@ -121,7 +124,7 @@ class _Rounds:
         training = _some(self.training, _SEARCHED, self.seed)
         searched, antennas = None, 0
         while len(record.validation) < self.max_rounds:
-            wanted = _antennas(record.validation, len(self.training.offsets), self.max_rounds)
+            wanted = _look(record, len(self.training.offsets), self.max_rounds)
             if not wanted or (time.monotonic() > self.deadline and record.validation):
                 break
             if searched is None or wanted != antennas:
@@ -133,27 +136,30 @@ class _Rounds:
             if trial.nmse < 1.02 * state.nmse or not state.sources:
                 state = trial
             record.validation.append(trial.nmse)
+            record.training.append(nmse(trial.sources, searched.thin) if trial.sources else 1.0)
             keep(state)
         return state
 
 
-def _antennas(validation: Sequence[float], most: int, max_rounds: int) -> int:
-    """How many of ``most`` antennas the next round looks at: more once few bring nothing new or after three quarters of
-    the rounds, and 0 once more do not help either."""
+def _look(record: Record, most: int, max_rounds: int) -> int:
+    """How many antennas the next round looks at: more once few bring nothing new, or are fitted much better than all of
+    them, or after three quarters of the rounds; 0 once more do not bring anything either."""
     begin = 0
-    for count, patience in _LOOKS:
-        ends = range(begin + patience + 1, len(validation) + 1)
-        stop = next((end for end in ends if _stale(validation[:end], patience)), max_rounds)
-        if count >= most or count == _LOOKS[-1][0]:
-            return min(count, most) if stop > len(validation) else 0
-        begin = min(stop, (3 * max_rounds + 3) // 4)
-        if begin > len(validation):
-            return count
-    return 0
+    if most > _LOOKS[0]:
+        pairs = enumerate(zip(record.validation, record.training, strict=True), 1)
+        odd = (i for i, (all_of_them, seen) in pairs if i >= STRICT_ROUNDS and all_of_them > _OVERFIT * seen)
+        begin = min(_end(record.validation, 0, max_rounds), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
+        if len(record.validation) < begin:
+            return _LOOKS[0]
+    return _LOOKS[1] if _end(record.validation, begin, max_rounds) > len(record.validation) else 0
 
 
-def _stale(validation: Sequence[float], patience: int) -> bool:
-    return min(validation[-patience:]) > _WORTHWHILE * min(validation[:-patience])
+def _end(validation: Sequence[float], begin: int, otherwise: int) -> int:
+    """The number of rounds after which the last few of those since ``begin`` had brought nothing."""
+    for end in range(begin + _PATIENCE + 1, len(validation) + 1):
+        if min(validation[end - _PATIENCE : end]) > _WORTHWHILE * min(validation[: end - _PATIENCE]):
+            return end
+    return otherwise
 
 
 def _some(measured: Measured, count: int, seed: int) -> Measured:

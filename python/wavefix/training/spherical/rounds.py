@@ -21,7 +21,7 @@ _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
 _MERGES = (3, 1)  # tried in a round, strict and later
 _DIVIDED = 6  # rounds after which sources may be divided
-_STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
+STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
@@ -94,16 +94,22 @@ def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[
     return out
 
 
-def joint(sources: list[Source], measured: Measured, degree: int, iterations: int) -> list[Source]:
+def joint(
+    sources: list[Source], measured: Measured, count: int, degree: int, iterations: int, rng: np.random.Generator
+) -> list[Source]:
     """Gains by least squares, then everything by Levenberg-Marquardt, whose damping holds back gains of waves that are
-    nearly alike."""
+    nearly alike; both at some locations, and undone where the others disagree."""
     if not sources:
         return sources
-    current = with_degree(sources, degree, measured)
-    solved = fit_gains(current, measured)
-    if energy(residual(solved, measured).channels) < energy(residual(current, measured).channels):
-        current = solved
-    return refine(current, measured, iterations, 1e-3)[0]
+    part = covering(sources, measured, count, rng)
+    best = with_degree(sources, degree, part)
+    cost = energy(residual(best, measured).channels)
+    for step in (fit_gains, lambda ones, where: refine(ones, where, iterations)[0]):
+        trial = step(best, part)
+        after = energy(residual(trial, measured).channels)
+        if after < cost:
+            best, cost = trial, after
+    return best
 
 
 def regate(sources: list[Source], measured: Measured, share: float, most_lines: int, first: int = 0) -> list[Source]:
@@ -179,7 +185,7 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
         one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
         others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
         trial = regate([*others, one], measured, 1e-2, 4, len(others))
-        trial = joint(trial, covering(trial, measured, _SAMPLE, rng), degree, 3)
+        trial = joint(trial, measured, _SAMPLE, degree, 3, rng)
         before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
         if after < (1 + _FAINT[later]) * before:
             state.sources = trial
@@ -223,7 +229,7 @@ def one_round(
 ) -> State:
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
-    thin, later = searched.thin, int(number >= _STRICT_ROUNDS)
+    thin, later = searched.thin, int(number >= STRICT_ROUNDS)
     trial = State(list(state.sources), state.nmse, list(state.unmergeable))
     with stages("divide"):
         if number >= _DIVIDED:
@@ -238,13 +244,13 @@ def one_round(
     if not trial.sources:
         return trial
     with stages("refine"):
-        trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
+        trial.sources = joint(trial.sources, thin, _SAMPLE, degree, 5, rng)
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
-        trial.sources = joint(trial.sources, covering(trial.sources, thin, _SAMPLE, rng), degree, 5)
+        trial.sources = joint(trial.sources, thin, _SAMPLE, degree, 5, rng)
     with stages("merge"):
         merge(trial, thin, degree, later, rng)
     return trial
@@ -271,5 +277,5 @@ def finish(
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8))
         with stages("finish: refine"):
-            keep(joint(best.sources, covering(best.sources, thin, _FINISH_LOCATIONS, rng), 4, 8))
+            keep(joint(best.sources, thin, _FINISH_LOCATIONS, 4, 8, rng))
     return best
