@@ -61,7 +61,7 @@ def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
     axes = np.linalg.eigh(np.cov(direction.reshape(-1, 3).T))[1][:, :2].T
     present = np.linalg.qr(_waves(source, few, chosen))[0]
     wanted -= present @ (present.conj().T @ wanted)
-    found = []
+    found: list[tuple[float, int, Source]] = []
     for axis in (*axes, *-axes):
         for reach in _REACH * float(distance.mean()):
             moved = replace(source, position=source.position + reach * axis)
