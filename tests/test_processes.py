@@ -19,6 +19,7 @@ import pytest
 
 import wavefix as wfx
 from plane_waves import add_noise, plane_wave_model, random_positions
+from spherical_models import random_spherical_model
 
 ROOT = Path(wfx.__file__).parents[1]
 TESTS = Path(__file__).parent
@@ -83,21 +84,35 @@ def test_many_python_threads_share_one_localizer() -> None:
     assert same == [True] * 36
 
 
-@pytest.mark.parametrize("jacobian", [False, True])
-def test_results_do_not_depend_on_batch_threads_or_order(jacobian: bool) -> None:
-    model = plane_wave_model(0, waves=7, extent=2.0, antennas=5, subcarriers=7)
+def virtual_sources() -> wfx.ChannelModel:
+    """With gates, in a region a few wavelengths wide."""
+    file = random_spherical_model(2, sources=5, antennas=5, subcarriers=7)
+    file.tensors["region.lower"], file.tensors["region.upper"] = np.full(2, -0.1), np.full(2, 0.1)
+    return wfx.ChannelModel.from_bytes(file.data)
+
+
+@pytest.mark.parametrize("kind", ["planar", "spherical"])
+@pytest.mark.parametrize("strategy", ["float_fix", "off_grid_pi_ps_circles"])
+def test_results_do_not_depend_on_batch_threads_or_order(kind: str, strategy: str) -> None:
+    model = virtual_sources()
+    if kind == "planar":
+        model = plane_wave_model(0, waves=7, extent=2.0, antennas=5, subcarriers=7)
     positions = random_positions(model, 23)
     order = np.random.default_rng(0).permutation(23)
     channels = add_noise(model.synthesize(positions), 8.0)
-    measured = wfx.ChannelDataset(channels, model.antenna_positions, model.frequencies, positions)
+    channels[11] = np.nan
+    channels[12] *= np.float32(1e-25)
+    measured = wfx.ChannelDataset(model.synthesize(positions), model.antenna_positions, model.frequencies, positions)
+    localizer = wfx.Localizer(model, strategy)
 
     def answers(rows: np.ndarray, threads: int) -> list[np.ndarray]:
         x, h = positions[rows], channels[rows]
-        fixes = wfx.Localizer(model).locate(h, threads=threads)
-        refined = wfx.refine(model, h, x, threads=threads)
-        found = [fixes.position, fixes.covariance, fixes.status, fixes.residual, fixes.ambiguity]
+        fixes, refined = localizer.locate(h, threads=threads), wfx.refine(model, h, x, threads=threads)
+        out = np.empty((len(rows), *channels.shape[1:]), np.complex64)
+        localizer.locate(h, out=fixes, threads=threads)
+        found = [fixes.position, fixes.covariance, fixes.status, fixes.residual, fixes.ambiguity, fixes.float_position]
         found += [refined.position, refined.cost, refined.iterations, wfx.position_error_bound(model, x, 9.0, threads)]
-        found += model.synthesize(x, True, threads=threads) if jacobian else [model.synthesize(x, threads=threads)]
+        found += [*model.synthesize(x, True, threads=threads), model.synthesize(x, threads=threads, out=out)]
         for dictionary in (wfx.Dictionary.from_measurements(measured), wfx.Dictionary.from_model(model, 0.01)):
             for similarity in ("phase_sensitive", "phase_insensitive"):
                 found += dictionary.search(h, similarity, k=2, threads=threads)  # type: ignore[arg-type]
