@@ -32,7 +32,7 @@ model = plane_wave_model(0, waves=6, extent=2.0)
 positions = random_positions(model, 64)
 """
 # the plan of the first takes most of a minute, one channel of the second several seconds
-LARGE_MODELS = {"plan": "sources=90", "one_position": "sources=4000, subcarriers=2048"}
+LARGE_MODELS = {"plan": "sources=90", "one_position": "sources=2000, subcarriers=1024"}
 LARGE_MODEL = """
 from spherical_models import random_spherical_model
 file = random_spherical_model(0, antennas=512, gates=False, {options})
@@ -268,8 +268,8 @@ LONG_CALLS = {
     "jacobian": "model.synthesize(np.repeat(positions, 800, axis=0), jacobian=True)",
     "search": "wfx.Dictionary.from_model(model, 0.0001).search(channels)",
     "search_one_thread": "wfx.Dictionary.from_model(model, 0.0001).search(channels, threads=1)",
-    "refine": "wfx.refine(model, np.repeat(channels, 4000, axis=0), np.repeat(positions, 4000, axis=0) + 1.0)",
-    "bound": "wfx.position_error_bound(model, np.repeat(positions, 100000, axis=0), 10.0)",
+    "refine": "wfx.refine(model, np.repeat(channels, 500, axis=0), np.repeat(positions, 500, axis=0) + 1.0)",
+    "bound": "wfx.position_error_bound(model, np.repeat(positions, 10000, axis=0), 10.0)",
     "locate_one": "wfx.Localizer(model, candidate_radius=90.0, max_candidates=10**7).locate(channels[:1], threads=1)",
     "locate_two": "wfx.Localizer(model, candidate_radius=90.0, max_candidates=10**7).locate(channels[:2], threads=2)",
     "plan": "wfx.Localizer(large_model)",

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <utility>
 
 #include "channel_model_kinds.hpp"
@@ -236,10 +237,12 @@ void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> c
   const std::size_t batch = std::min(implementation_->preferred_batch(), (count + threads - 1) / threads);
   const std::size_t batches = (count + batch - 1) / batch;
   if (batches == 1) {  // a single position, say: nothing is allocated
-    if (execution.interrupt && execution.interrupt()) throw Interrupted("interrupted by the caller");
-    std::unique_ptr<Workspace> workspace = implementation_->take_workspace();
-    implementation_->synthesize(positions.data, count, channels.data, jacobian.data, *workspace);
-    implementation_->give_back(std::move(workspace));
+    const auto whole = [&](std::size_t, int) {
+      std::unique_ptr<Workspace> workspace = implementation_->take_workspace();
+      implementation_->synthesize(positions.data, count, channels.data, jacobian.data, *workspace);
+      implementation_->give_back(std::move(workspace));
+    };
+    parallel_for(1, execution, std::ref(whole));
     return;
   }
   std::vector<std::unique_ptr<Workspace>> workspaces;
