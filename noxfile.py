@@ -43,6 +43,13 @@ def install_for_tests(session: nox.Session) -> None:
         session.install("-c", "constraints.txt", ".[test]")
 
 
+def install_package(session: nox.Session, extras: str = "") -> None:
+    """The wheel that WAVEFIX_WHEEL names, or else one of the checkout, which takes minutes to compile."""
+    wheel = os.environ.get("WAVEFIX_WHEEL")
+    what = f"wavefix{extras} @ {Path(wheel).resolve().as_uri()}" if wheel else f".{extras}"
+    session.install("-c", "constraints.txt", what)
+
+
 def pip_install(session: nox.Session, *what: str) -> None:
     """Install at the tested versions. Tools that the environment already has cost nothing."""
     if what:
@@ -124,9 +131,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def cpp(session: nox.Session) -> None:
-    """The C++ tests, and a consumer of the installed package, with a static and with a shared library."""
-    run_ctest(session, "static", "-DWAVEFIX_WERROR=ON")
-    run_ctest(session, "shared", "-DBUILD_SHARED_LIBS=ON")
+    """The C++ tests, and an installed package's consumer, with a static and a shared library of the same objects."""
+    for shared in ("OFF", "ON"):
+        build = build_tests(session, "release", "-DWAVEFIX_WERROR=ON", f"-DBUILD_SHARED_LIBS={shared}")
+        session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
 
 
 @nox.session(reuse_venv=True)
@@ -139,7 +147,9 @@ def sanitizers(session: nox.Session) -> None:
     test_sanitized_extension(session, build)
     fuzz_readers(session, build)
     # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it; the threads are our own.
-    build = build_tests(session, "tsan", *LIGHT, "-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF")
+    # Shared, it comes without the tests that reach into the sources, none of which has threads.
+    options = ("-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF", "-DBUILD_SHARED_LIBS=ON")
+    build = build_tests(session, "tsan", *LIGHT, *options)
     threads = ["--test-case=*thread*,*parallel*", "--no-skipped-summary"]
     session.run(
         str(build / "cpp" / "tests" / "wavefix_tests"), *threads, external=True, env={"TSAN_OPTIONS": "halt_on_error=1"}
@@ -163,7 +173,7 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The README's main command, in its quick form, in a fresh environment; everything it promises is on disk."""
-    session.install("-c", "constraints.txt", ".[all]")
+    install_package(session, "[all]")
     folder = Path(session.create_tmp()).resolve() / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("wavefix", "demo", "--quick", "-o", str(folder), *session.posargs)
@@ -204,7 +214,7 @@ def package(session: nox.Session) -> None:
 @nox.session(reuse_venv=True)
 def examples(session: nox.Session) -> None:
     """The examples against an installed wheel, in C++, C, Python and ctypes; each judges its own accuracy."""
-    session.install("-c", "constraints.txt", ".")
+    install_package(session)
     pip_install(session, *missing_tools("cmake", "ninja"))
     folder = Path(session.create_tmp()).resolve() / "examples"
     shutil.rmtree(folder, ignore_errors=True)
@@ -262,7 +272,8 @@ def test_sanitized_extension(session: nox.Session, build: Path) -> None:
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
     tests = [f"tests/test_{name}.py" for name in CORE_TESTS]
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not fit", *tests, env=environment)
+    chosen = "not fit and not (a_subspace_changes_no_answer and not 1.0)"  # another scale reads no other memory
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *tests, env=environment)
 
 
 def fuzz_readers(session: nox.Session, build: Path) -> None:
@@ -326,8 +337,3 @@ def build_tests(session: nox.Session, name: str, *options: str) -> Path:
     session.run(*configure, "-DWAVEFIX_BUILD_TESTS=ON", *options, external=True, silent=True)
     session.run("cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), external=True)
     return build
-
-
-def run_ctest(session: nox.Session, name: str, *options: str) -> None:
-    build = build_tests(session, name, *options)
-    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)

@@ -156,6 +156,8 @@ def test_results_are_written_to_other_libraries_arrays(
     def read(written: Any) -> np.ndarray:
         return np.asarray(written.values if isinstance(written, OnlyDlpack) else written)
 
+    if kind == "dlpack" and not np.from_dlpack(np.zeros(1)).flags.writeable:
+        pytest.skip("this NumPy takes whatever comes by DLPack for read-only, and out= is refused")
     out = empty(*channels.shape, dtype=np.complex64)
     assert model.synthesize(positions, out=out) is out
     np.testing.assert_array_equal(read(out), channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,17 @@ def test_paths_that_are_no_model_file(tmp_path: Path) -> None:
     if os.name == "posix":
         with pytest.raises(wfx.ModelFormatError, match="shorter than"):
             wfx.ChannelModel.load("/dev/null")
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 36)
+    tracemalloc.start()
+    with pytest.raises(wfx.ModelFormatError, match="larger than 1073741824 bytes"):
+        wfx.ChannelModel.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -17,7 +17,8 @@ if(NOT BUILD_SHARED_LIBS)
 endif()
 if(WAVEFIX_OPENMP AND OpenMP_CXX_FOUND AND NOT BUILD_SHARED_LIBS)
   set(WAVEFIX_NEEDS_OPENMP ON)
-  string(APPEND WAVEFIX_PC_PRIVATE_LIBS ${OpenMP_CXX_FLAGS})
+  string(REGEX REPLACE "=[^ ]*" "" WAVEFIX_OPENMP_FLAG "${OpenMP_CXX_FLAGS}")  # any compiler's runtime will do
+  string(APPEND WAVEFIX_PC_PRIVATE_LIBS ${WAVEFIX_OPENMP_FLAG})
 endif()
 
 # What a linker is to ask for: a wheel holds no libwavefix.so beside the library.

@@ -34,7 +34,7 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 constexpr std::size_t longest = 1 << 16;
-constexpr unsigned patience = 20;  // seconds for one input
+constexpr unsigned patience = 60;  // seconds for one input, on a machine that others use too
 
 const Bytes* current = nullptr;
 std::string finding_path;

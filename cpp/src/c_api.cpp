@@ -19,6 +19,11 @@
 #include "wavefix/version.hpp"
 #include "wavefix/wavefix.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#define WAVEFIX_PTHREADS
+#endif
+
 struct wavefix_model {
   wavefix::ChannelModel model;
 };
@@ -43,9 +48,23 @@ wavefix_code failed(wavefix_code code, const char* what) noexcept {
   return code;
 }
 
+/// A thread that its host cancels is unwound, which nothing here would let pass: it ends after the call.
+struct NotCancelled {
+#if defined(WAVEFIX_PTHREADS)
+  NotCancelled() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+  ~NotCancelled() { pthread_setcancelstate(before_, nullptr); }
+  int before_ = 0;
+#else
+  NotCancelled() {}
+#endif
+};
+
 /// Runs `body`; whatever it throws becomes a code and a message.
 template <class Body>
 wavefix_code guarded(const Body& body) noexcept {
+  const NotCancelled not_cancelled;
   message[0] = '\0';
   try {
     body();
@@ -137,8 +156,8 @@ Execution execution_of(const wavefix_execution* given) {
 }
 
 wavefix_localizer_options default_options() {
-  // static: the caller gets a pointer to the strategy's name
-  static const LocalizerOptions defaults;
+  // for ever: the caller gets a pointer to the strategy's name, and may still call while the program ends
+  static const LocalizerOptions& defaults = *new LocalizerOptions;
   wavefix_localizer_options options{};
   options.struct_size = sizeof options;
   options.strategy = defaults.strategy.c_str();

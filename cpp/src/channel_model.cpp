@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <utility>
 
 #include "channel_model_kinds.hpp"
@@ -173,12 +174,18 @@ ChannelModel ChannelModel::load(const std::string& path) {
   errno = 0;
   std::ifstream stream(path, std::ios::binary);
   if (!stream) throw unreadable();
+  const auto too_large = [&] { throw_model_format(path + " is larger than is supported"); };
+  if (stream.seekg(0, std::ios::end) && stream.tellg() > std::streamoff(safetensors::max_file_bytes)) too_large();
+  stream.clear();
+  stream.seekg(0);
+  stream.clear();  // what cannot be turned back was not turned forward either
+  errno = 0;
   // In pieces, up to the limit: the size that a pipe or a device reports means nothing.
   std::vector<char> bytes;
   constexpr std::size_t piece = std::size_t{1} << 20;
   while (stream) {
     const std::size_t size = bytes.size();
-    if (size > safetensors::max_file_bytes) throw_model_format(path + " is larger than is supported");
+    if (size > safetensors::max_file_bytes) too_large();
     bytes.resize(size + piece);
     stream.read(bytes.data() + size, static_cast<std::streamsize>(piece));
     bytes.resize(size + static_cast<std::size_t>(stream.gcount()));
@@ -236,10 +243,12 @@ void ChannelModel::synthesize(View<const double, 2> positions, View<cfloat, 3> c
   const std::size_t batch = std::min(implementation_->preferred_batch(), (count + threads - 1) / threads);
   const std::size_t batches = (count + batch - 1) / batch;
   if (batches == 1) {  // a single position, say: nothing is allocated
-    if (execution.interrupt && execution.interrupt()) throw Interrupted("interrupted by the caller");
-    std::unique_ptr<Workspace> workspace = implementation_->take_workspace();
-    implementation_->synthesize(positions.data, count, channels.data, jacobian.data, *workspace);
-    implementation_->give_back(std::move(workspace));
+    const auto whole = [&](std::size_t, int) {
+      std::unique_ptr<Workspace> workspace = implementation_->take_workspace();
+      implementation_->synthesize(positions.data, count, channels.data, jacobian.data, *workspace);
+      implementation_->give_back(std::move(workspace));
+    };
+    parallel_for(1, execution, std::ref(whole));
     return;
   }
   std::vector<std::unique_ptr<Workspace>> workspaces;

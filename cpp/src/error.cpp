@@ -3,6 +3,8 @@
 
 namespace wavefix {
 
+const char WAVEFIX_CONTAINERS = 0;
+
 // Out of line: one copy of each type's identity, so that a catch works across shared libraries.
 Error::~Error() = default;
 ShapeError::~ShapeError() = default;

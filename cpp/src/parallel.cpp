@@ -12,7 +12,6 @@
 #include <deque>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "untrapped.hpp"
@@ -205,7 +204,7 @@ class Pool {
         std::thread([this] { help(); }).detach();
         ++awake_;
       }
-    } catch (const std::system_error&) {  // no more threads to be had: the loop runs on those that there are
+    } catch (const std::exception&) {  // no more threads or memory to be had: the loop runs on those that there are
     }
 #if defined(WAVEFIX_PTHREADS)
     pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -153,9 +153,9 @@ class Parser {
 
   void escape(std::string& value) {
     if (at_ >= text_.size()) fail("string without an end");
-    static const std::string names = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
+    constexpr std::string_view names = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
     const char letter = text_[at_++];
-    if (const auto known = names.find(letter); known != std::string::npos) {
+    if (const auto known = names.find(letter); known != std::string_view::npos) {
       value += meanings[known];
     } else if (letter == 'u') {
       append_utf8(value, code_point());

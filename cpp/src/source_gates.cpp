@@ -68,8 +68,7 @@ class GateGrowth {
  public:
   GateGrowth(const Measurement& measurement, const double* source, const double* rotation, View<const float, 2> wanted,
              View<const float, 2> weight, const GateOptions& options, const Execution& execution)
-      : measurement_(measurement),
-        source_(Eigen::Map<const Vector3>(source)),
+      : source_(Eigen::Map<const Vector3>(source)),
         options_(options),
         execution_(execution),
         all_(measurement, source, rotation, wanted, weight) {
@@ -223,7 +222,6 @@ class GateGrowth {
     return line / scale;
   }
 
-  const Measurement& measurement_;
   Vector3 source_, mean_;
   GateOptions options_;
   const Execution& execution_;

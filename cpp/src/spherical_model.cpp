@@ -12,11 +12,13 @@
 
 #include "kernels.hpp"
 #include "packed_matrix.hpp"
+#include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
 constexpr double tau = 6.283185307179586476925286766559;
+constexpr std::size_t long_block_terms = 1 << 14;  // for a block of antennas to be worth a question for interrupts
 
 }  // namespace
 
@@ -89,7 +91,9 @@ void SphericalModel::synthesize_one(const double* position, cfloat* channel, cfl
   task.phasors = scratch.phasors.data();
   task.sums = scratch.sums.data();
   task.axis_stride = 2 * antennas * subcarriers;
+  const bool long_block = net_.sources * subcarriers > long_block_terms;
   for (std::size_t first = 0; first < antennas; first += source_lanes) {
+    if (long_block) checkpoint();
     task.count = 0;
     for (std::size_t l = 0; l < net_.sources; ++l) {
       if (trace_source(trace, l, first, task.count, scratch)) ++task.count;

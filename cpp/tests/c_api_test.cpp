@@ -11,6 +11,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__unix__)
+#include <pthread.h>
+#endif
+
 #include "plane_wave_model.hpp"
 #include "wavefix/localizer.hpp"
 #include "wavefix/version.hpp"
@@ -282,6 +286,38 @@ TEST_CASE("C: an interrupt stops a call, and an exception of the callback stays 
   CHECK(wavefix_localizer_create(model.get(), &options, &planned) == WAVEFIX_ARGUMENT_ERROR);
   CHECK(message_holds("wavefix_execution.struct_size is 0"));
 }
+
+#if defined(__unix__)
+struct Cancelled {
+  const wavefix_model* model;
+  wavefix_code code;
+};
+
+void* cancelled_in_a_call(void* state) {
+  auto& work = *static_cast<Cancelled*>(state);
+  wavefix_execution execution{};
+  execution.struct_size = sizeof execution;
+  execution.threads = 1;
+  execution.interrupt = [](void*) {
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+    return 0;
+  };
+  const std::vector<double> positions(3);
+  std::vector<cfloat> channel(n_antennas * n_subcarriers);
+  work.code = wavefix_synthesize(work.model, 1, positions.data(), floats(channel), nullptr, &execution);
+  return nullptr;
+}
+
+TEST_CASE("C: who is cancelled in a call ends after it") {
+  const Model model = open_model();
+  Cancelled work{model.get(), -1};
+  pthread_t thread;
+  REQUIRE(pthread_create(&thread, nullptr, &cancelled_in_a_call, &work) == 0);
+  REQUIRE(pthread_join(thread, nullptr) == 0);
+  CHECK(work.code == WAVEFIX_OK);
+}
+#endif
 
 TEST_CASE("C: threads have messages of their own") {
   wavefix_model* none = nullptr;

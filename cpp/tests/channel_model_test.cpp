@@ -139,6 +139,10 @@ TEST_CASE("bad arguments and bad files have their exceptions") {
   CHECK_THROWS_AS(model.synthesize({position, {1, 3}}, {channel, {1, 3, 2}}), wavefix::DataError);
   CHECK_THROWS_AS(ChannelModel::load("no such file"), wavefix::Error);
   CHECK_THROWS_AS(ChannelModel::load("."), wavefix::Error);
+#if defined(__linux__)
+  CHECK_THROWS_WITH_AS(ChannelModel::load("/proc/self/cmdline"), doctest::Contains("header"),
+                       wavefix::ModelFormatError);
+#endif
   for (const auto& [name, entry] : one_atom()) {
     auto entries = one_atom();
     entries.erase(name);

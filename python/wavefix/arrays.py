@@ -51,7 +51,7 @@ def as_output(name: str, value: Any) -> NDArray[Any]:
             raise TypeError(f"{name}: expected an array to write to, got {type(value).__name__}") from None
     array = as_array(name, value)
     if not array.flags.writeable and not isinstance(value, np.ndarray):
-        # before 2.1, NumPy took whatever came by DLPack for read-only; the other protocols may know better
+        # before 2.3, NumPy took whatever came by DLPack for read-only; the other protocols may know better
         again = np.asarray(value)
         same = again.__array_interface__["data"][0] == array.__array_interface__["data"][0]
         array = again if same and again.strides == array.strides else array

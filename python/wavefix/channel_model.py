@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -48,6 +49,8 @@ class ChannelModel:
             FileNotFoundError, PermissionError, IsADirectoryError: as ``open`` does.
             ModelFormatError: as ``from_bytes`` does.
         """
+        if os.path.getsize(path) > _core.MAX_MODEL_BYTES:
+            raise _core.ModelFormatError(f"{path}: larger than {_core.MAX_MODEL_BYTES} bytes")
         data = read_up_to(path, _core.MAX_MODEL_BYTES + 1)  # one more than is accepted, so that from_bytes refuses it
         try:
             return cls(data)

@@ -9,11 +9,30 @@
 
 #if defined(_WIN32)
 #define WAVEFIX_API
+#define WAVEFIX_KEEP
 #else
 #define WAVEFIX_API __attribute__((visibility("default")))
+#define WAVEFIX_KEEP __attribute__((used))
+#endif
+
+// Vectors, strings and maps of the standard library cross the interface, and each of its modes lays them out anew. A
+// program in another mode than the library's is refused by the linker, which misses the variable named after the mode.
+#if defined(_LIBCPP_VERSION)
+#define WAVEFIX_CONTAINERS built_with_libcpp
+#elif defined(_GLIBCXX_DEBUG)
+#define WAVEFIX_CONTAINERS built_with_GLIBCXX_DEBUG
+#elif defined(_GLIBCXX_USE_CXX11_ABI) && !_GLIBCXX_USE_CXX11_ABI
+#define WAVEFIX_CONTAINERS built_with_old_strings
+#else
+#define WAVEFIX_CONTAINERS built_with_default_containers
 #endif
 
 namespace wavefix {
+
+WAVEFIX_API extern const char WAVEFIX_CONTAINERS;
+namespace {
+WAVEFIX_KEEP const char* const containers_of_the_library = &WAVEFIX_CONTAINERS;
+}
 
 using cfloat = std::complex<float>;
 using cdouble = std::complex<double>;

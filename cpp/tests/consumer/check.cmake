@@ -70,6 +70,22 @@ foreach(variant first second)
   step(${consumer_c_${variant}} ${build}/line.safetensors)
 endforeach()
 
+# A program whose containers are laid out otherwise is told so by the linker.
+file(WRITE ${WORK}/containers.cpp "#include <wavefix/views.hpp>\nint main() {}\n")
+foreach(mode IN ITEMS default_containers=_GLIBCXX_ASSERTIONS GLIBCXX_DEBUG=_GLIBCXX_DEBUG
+                      old_strings=_GLIBCXX_USE_CXX11_ABI=0)
+  string(REGEX MATCH "^([^=]+)=(.+)$" mode ${mode})
+  execute_process(COMMAND ${CXX_COMPILER} -std=c++17 -O2 -D${CMAKE_MATCH_2} -I${root}/include ${WORK}/containers.cpp
+                          -o ${WORK}/containers ${libraries} RESULT_VARIABLE code ERROR_VARIABLE errors)
+  if(CMAKE_MATCH_1 STREQUAL "default_containers")
+    if(code)
+      message(FATAL_ERROR "no program links: ${errors}")
+    endif()
+  elseif(NOT code OR NOT errors MATCHES "built_with_${CMAKE_MATCH_1}")
+    message(FATAL_ERROR "${CMAKE_MATCH_2} went unnoticed: ${errors}")
+  endif()
+endforeach()
+
 # The same for those who ask pkg-config, with the C compiler alone.
 find_program(pkg_config NAMES pkg-config pkgconf)
 if(pkg_config)
