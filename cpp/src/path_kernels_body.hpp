@@ -62,41 +62,25 @@ inline void close_product(Eight by_real, Eight by_imag, float* real_imag) {
   }
 }
 
-void path_product(const PathProduct& path, float* real_imag) {
-  Eight by_real = {}, by_imag = {};
-  for (std::size_t begin = 0; begin < path.antennas; begin += tap_block) {
-    const std::size_t count = path.antennas - begin < tap_block ? path.antennas - begin : tap_block;
-    TapBlock taps;
-    fill_taps<false>(path.delay + begin, count, path.nodes, taps);
-    const float* row = path.profile + 2 * begin * path.nodes;
-    for (std::size_t i = 0; i < count; ++i, row += 2 * path.nodes) {
-      const Eight z = twice(taps.weight[0][i], taps.weight[1][i], taps.weight[2][i], taps.weight[3][i]) *
-                      eight(row + 2 * taps.first[i]);
-      by_real += path.real[begin + i] * z;
-      by_imag += path.imag[begin + i] * z;
-    }
-  }
-  close_product(by_real, by_imag, real_imag);
-}
-
-/// [vectors, 2]
+/// [vectors, 2]; one vector is the product alone.
 template <std::size_t Vectors>
-void slopes_of(const PathSlopes& task, float* out) {
+void products_of(const PathSlopes& task, float* out) {
   const PathProduct& path = task.path;
   const std::size_t groups = (path.antennas + task.group - 1) / task.group;
   Eight by_real[Vectors] = {}, by_imag[Vectors] = {};
   for (std::size_t begin = 0; begin < path.antennas; begin += tap_block) {
     const std::size_t count = path.antennas - begin < tap_block ? path.antennas - begin : tap_block;
     TapBlock taps;
-    fill_taps<true>(path.delay + begin, count, path.nodes, taps);
+    fill_taps<(Vectors > 1)>(path.delay + begin, count, path.nodes, taps);
     const float* row = path.profile + 2 * begin * path.nodes;
     for (std::size_t i = 0; i < count; ++i, row += 2 * path.nodes) {
       const std::size_t j = begin + i;
       const Eight table = eight(row + 2 * taps.first[i]);
       const Eight z = twice(taps.weight[0][i], taps.weight[1][i], taps.weight[2][i], taps.weight[3][i]) * table;
-      const Eight slope = twice(taps.slope[0][i], taps.slope[1][i], taps.slope[2][i], taps.slope[3][i]) * table;
       by_real[0] += path.real[j] * z;
       by_imag[0] += path.imag[j] * z;
+      if (Vectors == 1) continue;
+      const Eight slope = twice(taps.slope[0][i], taps.slope[1][i], taps.slope[2][i], taps.slope[3][i]) * table;
       for (std::size_t c = 1; c < Vectors; ++c) {
         const Eight moved = task.later[(c - 1) * groups + j / task.group] * slope;
         by_real[c] += path.real[c * path.antennas + j] * z + path.real[j] * moved;
@@ -106,9 +90,10 @@ void slopes_of(const PathSlopes& task, float* out) {
   }
   for (std::size_t c = 0; c < Vectors; ++c) close_product(by_real[c], by_imag[c], out + 2 * c);
 }
+void path_product(const PathProduct& path, float* real_imag) { products_of<1>({path, nullptr, 1, 1}, real_imag); }
 void path_slopes(const PathSlopes& task, float* out) {
-  if (task.vectors == 3) return slopes_of<3>(task, out);
-  return task.vectors == 4 ? slopes_of<4>(task, out) : slopes_of<2>(task, out);
+  if (task.vectors == 3) return products_of<3>(task, out);
+  return task.vectors == 4 ? products_of<4>(task, out) : products_of<2>(task, out);
 }
 
 float explained_energy(const MapPoint& point) {
