@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.region import row_space
-from wavefix.training.spherical.state import Floats, Measured, Source, energy, stacked, terms
+from wavefix.training.spherical.state import Floats, Measured, Source, energy, sample, stacked, terms
 from wavefix.training.spherical.system import refine
 
 _MOST_BEAMS = 2048
@@ -132,9 +132,7 @@ def explained(source: Source, measured: Measured) -> tuple[Source, float]:
 
 def find(measured: Measured, antennas: Antennas, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:
     """Sources of one cell with the part of its energy that each explains."""
-    few = measured
-    if len(measured.positions) > _FEW:
-        few = measured.part(np.sort(rng.choice(len(measured.positions), _FEW, replace=False)))
+    few = sample(measured, _FEW, rng)
     every = max(1, len(few.offsets) // 12)
     thin = few.part(slice(None), np.arange(every // 2, len(few.offsets), every))
     peak = strongest(few, antennas)

@@ -21,7 +21,7 @@ from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
 from wavefix.training.spherical.rounds import STRICT_ROUNDS, Stages, State, finish, nmse, one_round
 from wavefix.training.spherical.search import Field
-from wavefix.training.spherical.state import Measured, gate_arrays
+from wavefix.training.spherical.state import Measured, gate_arrays, sample
 
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
@@ -163,10 +163,7 @@ def _end(validation: Sequence[float], begin: int, otherwise: int) -> int:
 
 
 def _some(measured: Measured, count: int, seed: int) -> Measured:
-    if len(measured.positions) <= count:
-        return measured
-    rng = np.random.default_rng([seed, count])
-    return measured.part(np.sort(rng.choice(len(measured.positions), count, replace=False)))
+    return sample(measured, count, np.random.default_rng([seed, count]))
 
 
 def _require_sources(state: State, training: Measured) -> None:

@@ -12,7 +12,17 @@ import numpy as np
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, energy, project, residual
+from wavefix.training.spherical.state import (
+    Floats,
+    Gate,
+    Measured,
+    Source,
+    add,
+    energy,
+    project,
+    residual,
+    sample,
+)
 from wavefix.training.spherical.system import fit_gains, refine, removal_costs
 from wavefix.training.spherical.twins import split
 
@@ -55,12 +65,6 @@ class State:
     unmergeable: list[Floats] = field(default_factory=list)  # [2, 3] positions each
 
 
-def sample(measured: Measured, count: int, rng: np.random.Generator) -> Measured:
-    if len(measured.positions) <= count:
-        return measured
-    return measured.part(np.sort(rng.choice(len(measured.positions), count, replace=False)))
-
-
 def nmse(sources: list[Source], measured: Measured) -> float:
     return energy(residual(sources, measured).channels) / measured.energy
 
@@ -69,11 +73,11 @@ def covering(sources: list[Source], measured: Measured, count: int, rng: np.rand
     """``count`` locations, and more where a source would be seen from too few of them to fit its gain."""
     if len(measured.positions) <= count:
         return measured
-    middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
+    middle = measured.at_middle_antenna()
     chosen = np.zeros(len(measured.positions), bool)
     chosen[rng.choice(len(chosen), count, replace=False)] = True
     for source in sources:
-        seen = source.gate_values(middle)[:, 0] > 0.5
+        seen = source.seen_from(middle)
         others = np.flatnonzero(seen & ~chosen)
         missing = min(max(0, _SEEN - int(np.count_nonzero(seen & chosen))), len(others))
         chosen[rng.choice(others, missing, replace=False)] = True
@@ -112,6 +116,19 @@ def joint(
     return best
 
 
+def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
+    """The energy of the residual ``left``, in place, with ``new`` for ``old``; None, and nothing is changed, where that
+    is not below ``limit``."""
+    before = left.channels.copy()
+    add(old, left, 1.0)
+    add(new, left, -1.0)
+    after = energy(left.channels)
+    if after < limit:
+        return after
+    left.channels[...] = before
+    return None
+
+
 def regate(sources: list[Source], measured: Measured, share: float, most_lines: int, first: int = 0) -> list[Source]:
     """One pass over the gates from source ``first`` on, the strongest first; each sees what all others leave."""
     left = residual(sources, measured)
@@ -126,14 +143,9 @@ def regate(sources: list[Source], measured: Measured, share: float, most_lines: 
         present = source.amplitudes(measured)
         gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines)
         trial = replace(source, gate=gate)
-        before = left.channels.copy()
-        add([source], left, 1.0)
-        add([trial], left, -1.0)
-        after = energy(left.channels)
-        if after < cost:
+        after = exchanged([source], [trial], left, cost)
+        if after is not None:
             out[i], cost = trial, after
-        else:
-            left.channels[...] = before
     return [source for source in out if not source.gate.dark] or out
 
 
@@ -141,30 +153,31 @@ def prune(sources: list[Source], measured: Measured, share: float, rng: np.rando
     """Without the sources that explain less than ``share`` of what is left, once the others' gains are fitted again."""
     kept = list(sources)
     part = covering(kept, measured, _SAMPLE // 2, rng)
-    whole = np.array([_seen_from(source, measured) / max(1, _seen_from(source, part)) for source in kept])
+    counts = [
+        [np.count_nonzero(source.seen_from(middle)) for source in kept]
+        for middle in (measured.at_middle_antenna(), part.at_middle_antenna())
+    ]
+    whole = np.array(counts[0]) / np.maximum(1, counts[1])
     needed = np.zeros(len(kept), bool)
+    costs = whole * removal_costs(kept, part, residual(kept, part))
     cost, together = energy(residual(kept, measured).channels), True
     while len(kept) > 1:
         least = max(share * cost, _NOTHING * measured.energy)
-        costs = whole * removal_costs(kept, part, residual(kept, part)) / least + np.where(needed, np.inf, 0.0)
+        relative = np.where(needed, np.inf, costs / least)
         # those far below go together, unless they replace one another
-        weak = costs < min(1.0, max(0.1 if together else 0.0, float(costs.min())) * 1.0001)
+        weak = relative < min(1.0, max(0.1 if together else 0.0, float(relative.min())) * 1.0001)
         if not weak.any() or weak.all():
             break
         trial = fit_gains([source for source, out in zip(kept, weak, strict=True) if not out], part)
         after = energy(residual(trial, measured).channels)
         if after < cost + 2 * np.count_nonzero(weak) * least:
             kept, whole, needed, cost, together = trial, whole[~weak], needed[~weak], after, True
+            costs = whole * removal_costs(kept, part, residual(kept, part))
         elif np.count_nonzero(weak) > 1:
             together = False
         else:
             needed |= weak
     return kept
-
-
-def _seen_from(source: Source, measured: Measured) -> int:
-    middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
-    return int(np.count_nonzero(source.gate_values(middle) > 0.5))
 
 
 def merge(state: State, measured: Measured, degree: int, later: int, rng: np.random.Generator) -> None:
@@ -201,15 +214,10 @@ def divide(state: State, left: Measured, share: float, most: int, rng: np.random
     for i in np.argsort(-gains)[: min(most, np.count_nonzero(gains))]:
         # anew: what an earlier one explains is no longer there
         pair, _ = split(state.sources[i], left, share * cost, rng)
-        before = left.channels.copy()
-        add(parts[i], left, 1.0)
-        add(pair, left, -1.0)
-        after = energy(left.channels)
-        if after < (1 - share) * cost:
+        after = exchanged(parts[i], pair, left, (1 - share) * cost)
+        if after is not None:
             parts[i], cost = pair, after
             state.unmergeable.append(np.array([one.position for one in pair]))
-        else:
-            left.channels[...] = before
     state.sources = [one for part in parts for one in part]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.cells import Antennas, explained, find, plain_source
-from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project
+from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
 from wavefix.training.spherical.system import refine
 
 _NEIGHBORS = 12
@@ -125,7 +125,7 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
         lit = np.flatnonzero((smooth > 0.15 * smooth.max()) & (distance <= reach * distance.max()))
         if len(lit) < 16:
             continue
-        rows = lit if len(lit) <= _ROWS else np.sort(rng.choice(lit, _ROWS, replace=False))
+        rows = some_of(lit, _ROWS, rng)
         part = left.part(rows)
         start, _ = explained(plain_source(source.position, source.rotation), part)
         refined, _ = refine([start], part, 8)
@@ -142,7 +142,7 @@ def polish(
     lit = np.flatnonzero(smooth > 0.15 * smooth.max())
     if len(lit) < 8:
         return source
-    rows = lit if len(lit) <= 2 * _ROWS else np.sort(rng.choice(lit, 2 * _ROWS, replace=False))
+    rows = some_of(lit, 2 * _ROWS, rng)
     part = left.part(rows)
     source, _ = explained(source, part)
     source = source.with_degree(degree, part)
@@ -153,7 +153,7 @@ def polish(
         lit = np.flatnonzero(source.gate_values(left).max(axis=1) > 0.3)
         if len(lit) < 8:
             return source
-        rows = lit if len(lit) <= 2 * _ROWS else np.sort(rng.choice(lit, 2 * _ROWS, replace=False))
+        rows = some_of(lit, 2 * _ROWS, rng)
         source = refine([source], left.part(rows), 6)[0][0]
     return source
 

@@ -51,6 +51,20 @@ class Measured:
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)
 
+    def at_middle_antenna(self) -> Measured:
+        return self.part(slice(None), np.array([len(self.offsets) // 2]))
+
+
+def some_of(rows: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most ``count`` of ``rows``, in their order."""
+    return rows if len(rows) <= count else np.sort(rng.choice(rows, count, replace=False))
+
+
+def sample(measured: Measured, count: int, rng: np.random.Generator) -> Measured:
+    """At most ``count`` of the locations."""
+    rows = np.arange(len(measured.positions))
+    return measured if len(rows) <= count else measured.part(some_of(rows, count, rng))
+
 
 def energy(channels: Channels) -> float:
     """Sum of squares."""
@@ -114,6 +128,11 @@ class Source:
         plain = replace(self, variables=np.zeros((2, 4)), coefficients=np.ones(1, complex), degree=0)
         return np.asarray(terms([plain], measured)[0][:, :, 0, 0] * self.rays(measured)[0])
 
+    def seen_from(self, middle: Measured) -> NDArray[np.bool_]:
+        """``[n]``: whether the one antenna of ``middle`` sees the source from each location."""
+        out: NDArray[np.bool_] = self.gate_values(middle)[:, 0] > 0.5
+        return out
+
     def amplitudes(self, measured: Measured, gated: bool = True) -> Channels:
         """``[n, A]``: gate times gain over distance."""
         one = self if gated else replace(self, gate=Gate())
@@ -121,7 +140,7 @@ class Source:
 
     def with_degree(self, degree: int, measured: Measured) -> Source:
         """The same gain in ``measured``'s directions, written with fresh variables."""
-        _, direction = self.rays(measured.part(slice(None), np.array([len(measured.offsets) // 2])))
+        _, direction = self.rays(measured.at_middle_antenna())
         fresh = replace(self, variables=gain_variables(direction[:, 0]), degree=degree)
         design = fresh.monomials(direction[:, 0])
         values = self.monomials(direction[:, 0]) @ self.coefficients
@@ -132,8 +151,8 @@ class Source:
     def directions(self, measured: Measured) -> tuple[float, int]:
         """Over the locations that the source is seen from: the standard deviation of its rays' direction, in radians,
         and their number."""
-        middle = measured.part(slice(None), np.array([len(measured.offsets) // 2]))
-        seen = self.gate_values(middle)[:, 0] > 0.5
+        middle = measured.at_middle_antenna()
+        seen = self.seen_from(middle)
         count = int(np.count_nonzero(seen))
         if count < 2:
             return 0.0, count

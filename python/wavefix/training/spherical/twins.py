@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
 from wavefix.training.spherical.system import refine
 
 _ROWS, _ANTENNAS = 120, 8  # locations and antennas of a pair's refinement
@@ -26,7 +26,7 @@ def split(source: Source, left: Measured, least_gain: float, rng: np.random.Gene
     lit = np.flatnonzero(source.gate_values(left).min(axis=1) > 0.5)
     if len(lit) < _LEAST_ROWS:
         return [source], 0.0
-    rows = lit if len(lit) <= _ROWS else np.sort(rng.choice(lit, _ROWS, replace=False))
+    rows = some_of(lit, _ROWS, rng)
     antennas = np.unique(np.linspace(0, len(left.offsets) - 1, _ANTENNAS).round().astype(np.intp))
     own = left.part(rows, antennas)
     share = own.channels.size / (len(lit) * left.channels[0].size)
