@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m wavefix --cmake-dir`` and the like: where the C++ package of an installed copy is."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,9 @@ def test_paths_lie_beside_the_extension(option, folder, name, tmp_path, monkeypa
     file.touch()
     wanted = file if option == "--library" else tmp_path / folder
     assert ask(option, capsys) == (0, f"{wanted}\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("nm") is None, reason="needs nm and an export map")
+def test_the_extension_shows_its_entry_only():
+    shown = ["nm", "-D", "--defined-only", "--format=just-symbols", _core.__file__]
+    assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split() == ["PyInit__core"]
