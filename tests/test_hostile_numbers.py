@@ -231,6 +231,15 @@ def test_repeated_and_unsorted_axes_are_supported(change: dict, order: list[int]
         np.testing.assert_allclose(fixes.position, wanted.position, atol=1e-5 * base.wavelength)
 
 
+def test_a_bandwidth_beyond_the_range_of_numbers_has_no_plan() -> None:
+    def far_apart(frequencies: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(frequencies)) == 0, 1e308, frequencies)
+
+    model = wfx.ChannelModel.from_bytes(spherical_file(frequencies=far_apart).data)
+    with pytest.raises(wfx.Error, match="float_fix: a bandwidth"):
+        wfx.Localizer(model)
+
+
 @pytest.mark.parametrize(("antennas", "subcarriers"), [(1, 1), (1, 16), (16, 1)])
 def test_one_antenna_and_one_subcarrier(antennas: int, subcarriers: int) -> None:
     model = plane_wave_model(0, antennas=antennas, subcarriers=subcarriers, waves=6, extent=1.0)

@@ -28,7 +28,8 @@ extern std::string wavefix_fuzz_reason;
 extern "C" const char* __asan_default_options() {
   return "max_allocation_size_mb=1024:hard_rss_limit_mb=3072:detect_leaks=1:abort_on_error=0";
 }
-extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }
+// by abort, so that the input is kept
+extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1:abort_on_error=1"; }
 
 namespace {
 

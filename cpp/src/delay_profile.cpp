@@ -23,6 +23,9 @@ DelayProfile::DelayProfile(const ModelCommon& common, double earliest, double la
   const double bandwidth = *highest - *lowest;
   step_ = bandwidth > 0.0 ? 1.0 / (oversampling * bandwidth) : 1.0;
   rate_ = 1.0 / step_;
+  if (!std::isfinite(rate_) || !std::isfinite(latest - earliest)) {
+    throw Error("float_fix: a bandwidth or delays beyond the range of numbers");
+  }
   nodes_ = static_cast<std::size_t>(std::min(std::ceil((latest - earliest) / step_) + 5.0, most_nodes));
   earliest_ = earliest - 2.0 * step_;
   const std::size_t subcarriers = frequencies.size();
