@@ -12,6 +12,7 @@ constexpr double sigmas = 5.0;                // half-width of the first box of 
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
+constexpr double crowd = 3e3;                 // candidates
 constexpr int most_growths = 16;
 
 bool by_cost(const Minimum& a, const Minimum& b) { return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset; }
@@ -62,11 +63,15 @@ SearchBox FixSearch::box_around(const Query& query, const FloatPoint& point) con
   return box;
 }
 
-bool FixSearch::fits(const SearchBox& box, double candidates) const {
+double FixSearch::candidates_in(const SearchBox& box) const {
   double points = 1.0;
   for (std::size_t d = 0; d < plan_.model.region().dimension(); ++d)
     points *= 2.0 * box.half_width[d] / box.pitch[d] + 1.0;
-  return points <= candidates * options_.max_candidates;
+  return points;
+}
+
+bool FixSearch::fits(const SearchBox& box, double candidates) const {
+  return candidates_in(box) <= candidates * options_.max_candidates;
 }
 
 /// Cuts the longest side until the candidates are few enough.
@@ -107,12 +112,16 @@ bool FixSearch::grow(const Query& query, double candidates, SearchBox& box) cons
 
 void FixSearch::explore(const Query& query, const FloatPoint& point, const Effort& effort) {
   SearchBox box = box_around(query, point);
-  const double spacing = std::max(plan_.pitch, node_phase / std::max(1e-9, point.steepest)) / effort.finer;
+  const double wanted = std::min(node_phase / std::max(1e-9, point.steepest), plan_.node_spacing);
+  const double spacing = std::max(plan_.pitch, wanted) / effort.finer;
   const double ridge = query.ridge * std::max(1.0 - point.explained / query.energy, 1e-6);
   const std::size_t first = minima_.size();
   for (int growth = 0; growth <= most_growths; ++growth) {
     envelopes_.build(query, box, spacing, ridge);
-    const auto& local = envelopes_.minima(static_cast<std::size_t>(effort.finer * effort.finer * options_.minima));
+    // where a float solution says little, the box is wide and has many minima
+    const double many = std::clamp(candidates_in(box) / crowd, 1.0, 4.0);
+    const double kept = many * effort.finer * effort.finer * options_.minima;
+    const auto& local = envelopes_.minima(static_cast<std::size_t>(kept));
     minima_.resize(first);  // a wider box finds them again
     minima_.insert(minima_.end(), local.begin(), local.end());
     if (!refine_best(query, effort.finer, first)) {  // paths come and go between the nodes

@@ -40,6 +40,7 @@ class FixSearch {
   };
 
   SearchBox box_around(const Query& query, const FloatPoint& point) const;
+  double candidates_in(const SearchBox& box) const;
   bool fits(const SearchBox& box, double candidates) const;
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;

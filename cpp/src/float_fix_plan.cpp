@@ -12,6 +12,8 @@
 namespace wavefix {
 namespace {
 
+constexpr double tolerated_interpolation = 0.02;  // of a gain
+
 constexpr std::size_t most_points = 4096;  // of the coarse grid
 constexpr std::size_t fewest_points = 16;
 constexpr std::size_t most_bytes = std::size_t{1} << 31;  // of the coarse map
@@ -88,6 +90,72 @@ double median_rate(const PathPlan& plan, const std::vector<double>& positions) {
   return rates[rates.size() / 2];
 }
 
+/// Complex gains of the paths `here`, whose shapes are compared, at `offset` meters along an axis, without straight
+/// carriers.
+void take_gains(PathSampler& sampler, const double* position, const double* axis, double offset, const PathPlan& plan,
+                const Paths& here, Paths& there, std::vector<cdouble>& gains) {
+  double at[3];
+  for (std::size_t c = 0; c < 3; ++c) at[c] = position[c] + offset * axis[c];
+  sampler.sample(at, there);
+  const std::size_t antennas = plan.antennas();
+  gains.assign(here.count, cdouble());
+  for (std::size_t l = 0; l < here.count; ++l) {
+    const auto found = std::find(there.index.begin(), there.index.begin() + std::ptrdiff_t(there.count), here.index[l]);
+    const auto m = static_cast<std::size_t>(found - there.index.begin());
+    if (m == there.count) continue;
+    cdouble sum;
+    for (std::size_t j = 0; j < antennas; ++j) {
+      sum += std::conj(cdouble(here.real[l * antennas + j], here.imag[l * antennas + j])) *
+             cdouble(there.real[m * antennas + j], there.imag[m * antennas + j]);
+    }
+    const double* u = here.direction.data() + 3 * l;
+    const double along = u[0] * axis[0] + u[1] * axis[1] + u[2] * axis[2];
+    const double turns = along * offset / plan.model->common.wavelength;
+    gains[l] = sum / here.energy[l] * std::polar(1.0, 6.283185307179586 * turns);
+  }
+}
+
+/// Lower quartile over the region of the error of gains between nodes, interpolated as in (15), relative to the gains
+/// at the middle node. The quartile, since no nodes are fine enough for the edge of a gate.
+double interpolation_error(const PathPlan& plan, const std::vector<double>& positions, double spacing) {
+  const Region& region = plan.model->common.region;
+  PathSampler sampler(plan);
+  Paths here, there;
+  for (Paths* const paths : {&here, &there}) paths->reserve(plan.capacity, plan.antennas());
+  std::vector<cdouble> below, between, above;
+  std::vector<double> errors;
+  for (std::size_t first = 0; first < positions.size(); first += 3) {
+    checkpoint();
+    const double* const position = positions.data() + first;
+    sampler.sample(position, here);
+    for (std::size_t d = 0; d < region.dimension(); ++d) {
+      const double* const axis = region.basis.data() + 3 * d;
+      double y = 0.0, error = 0.0, energy = 0.0;
+      for (std::size_t c = 0; c < 3; ++c) y += (position[c] - region.origin[c]) * axis[c];
+      if (!(y - spacing >= region.lower[d] && y + spacing <= region.upper[d])) continue;
+      take_gains(sampler, position, axis, -spacing, plan, here, there, below);
+      take_gains(sampler, position, axis, 0.5 * spacing, plan, here, there, between);
+      take_gains(sampler, position, axis, spacing, plan, here, there, above);
+      for (std::size_t l = 0; l < here.count; ++l) {
+        error += here.energy[l] * std::norm(-0.125 * below[l] + 0.75 + 0.375 * above[l] - between[l]);
+        energy += here.energy[l];
+      }
+      errors.push_back(energy > 0.0 ? std::sqrt(error / energy) : 0.0);
+    }
+  }
+  if (errors.empty()) return 0.0;
+  std::nth_element(errors.begin(), errors.begin() + std::ptrdiff_t(errors.size() / 4), errors.end());
+  return errors[errors.size() / 4];
+}
+
+/// From the spacing that antennas allow down to that which gains allow. Those of virtual sources hardly change; the
+/// weights of a planar network stand for the curvature of waves and for what comes and goes.
+double spacing_of_nodes(const PathPlan& plan, const std::vector<double>& positions, double widest, double least) {
+  double spacing = 0.25 * widest;
+  while (spacing > least && interpolation_error(plan, positions, spacing) > tolerated_interpolation) spacing *= 0.5;
+  return spacing < 0.25 * widest ? spacing : std::numeric_limits<double>::infinity();
+}
+
 /// Points that a coarse grid may have: shapes and whiteners of all paths at each are kept.
 double affordable_points(const PathPlan& paths) {
   const std::size_t a_point = paths.capacity * (3 * sizeof(float) * paths.antennas() + 2 * 8 * paths.capacity);
@@ -101,7 +169,7 @@ double affordable_points(const PathPlan& paths) {
 }  // namespace
 
 std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, const LocalizerOptions& options) {
-  auto plan = std::make_unique<FloatFixPlan>(FloatFixPlan{model, {}, nullptr, 0.0});
+  auto plan = std::make_unique<FloatFixPlan>(FloatFixPlan{model, {}, nullptr, 0.0, 0.0});
   const auto& common = plan->model.implementation().common;
   const Region& region = common.region;
   const std::vector<double> positions = survey_positions(region);
@@ -123,6 +191,7 @@ std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, con
   paths.group = std::min(paths.group, common.n_antennas());
   plan->pitch = options.candidate_spacing > 0.0 ? options.candidate_spacing : common.wavelength / 8.0;
 
+  plan->node_spacing = spacing_of_nodes(paths, positions, widest, 2.0 * plan->pitch);
   // Half a diagonal of the grid away, the antennas of a path are a radian apart (root mean square).
   const double rate = median_rate(paths, positions);
   double spacing = options.coarse_spacing;

@@ -15,7 +15,8 @@ struct FloatFixPlan {
   ChannelModel model;  // keeps the implementation that `paths` points to alive
   PathPlan paths;
   std::unique_ptr<CoarseMap> map;
-  double pitch = 0.0;  // m, of the candidates
+  double pitch = 0.0;         // m, of the candidates
+  double node_spacing = 0.0;  // m, at which gains are still interpolated well
 
   /// Paths whose gains a float solution is free to choose.
   double unknowns() const { return static_cast<double>(std::min(paths.capacity, model.n_atoms())); }

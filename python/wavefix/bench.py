@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
@@ -58,13 +59,14 @@ def run_benchmarks(
     generator = np.random.default_rng(seed)
     model = random_sources(generator) if model is None else model
     peaks = measured_peaks(3 if quick else 7)
-    rows = [
-        *_bench_synthesize(model, sizes, generator, threads),
-        *_bench_search(model, sizes, generator, threads),
-        *_bench_refine(model, sizes, generator, threads),
-        *_bench_locate(model, sizes, generator, threads),
-    ]
-    _add_shares(rows, model, sizes, threads, peaks)
+    with _peers_limited(threads) as peer_threads:
+        rows = [
+            *_bench_synthesize(model, sizes, generator, threads),
+            *_bench_search(model, sizes, generator, threads),
+            *_bench_refine(model, sizes, generator, threads),
+            *_bench_locate(model, sizes, generator, threads),
+        ]
+    _add_shares(rows, model, sizes, threads, peer_threads, peaks)
     shape = [len(model.antenna_positions), len(model.frequencies)]
     return {
         "schema": "wavefix.bench",
@@ -72,14 +74,44 @@ def run_benchmarks(
         "channel_shape": shape,
         "atoms": model.n_atoms,
         "threads": threads,
+        "peer_threads": peer_threads,
         "peaks": peaks,
         "rows": rows,
         "environment": environment_record(),
     }
 
 
+@contextlib.contextmanager
+def _peers_limited(threads: int) -> Iterator[int]:
+    """NumPy and torch on as many threads as wavefix, which needs threadpoolctl; gives the threads that they have, 0 for
+    all cores."""
+    if threads == 0:
+        yield 0
+        return
+    with contextlib.ExitStack() as undo:
+        try:
+            import torch
+        except ImportError:
+            pass
+        else:
+            undo.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(threads)
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            yield 0
+            return
+        undo.enter_context(threadpool_limits(threads, user_api="blas"))
+        yield threads
+
+
 def _add_shares(
-    rows: list[dict[str, Any]], model: ChannelModel, sizes: Sizes, threads: int, peaks: dict[str, float]
+    rows: list[dict[str, Any]],
+    model: ChannelModel,
+    sizes: Sizes,
+    threads: int,
+    peer_threads: int,
+    peaks: dict[str, float],
 ) -> None:
     """Work and traffic as docs/performance.md counts them, over the peaks: 8 operations an atom and entry and 8 bytes
     written an entry of a channel; 8 operations an entry of the dictionary and query, and its 8 bytes read once a batch,
@@ -92,7 +124,7 @@ def _add_shares(
             work, traffic = 8.0 * entries * sizes.entries * row["items"], 8.0 * entries * sizes.entries
         else:
             continue
-        used = threads if row["by"] == "wavefix" else 0  # NumPy and torch use all cores
+        used = threads if row["by"] == "wavefix" else peer_threads
         row["share_of_peak"] = share_of_peak(work, row["seconds"], used, peaks)
         row["share_of_bandwidth"] = traffic / row["seconds"] / peaks["bandwidth"]
 
