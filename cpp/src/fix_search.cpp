@@ -119,7 +119,7 @@ void FixSearch::explore(const Query& query, const FloatPoint& point, const Effor
   for (int growth = 0; growth <= most_growths; ++growth) {
     envelopes_.build(query, box, spacing, ridge);
     // where a float solution says little, the box is wide and has many minima
-    const double many = std::clamp(candidates_in(box) / crowd, 1.0, 4.0);
+    const double crowds = candidates_in(box) / crowd, many = crowds > 1.0 ? std::min(crowds, 4.0) : 1.0;
     const double kept = many * effort.finer * effort.finer * options_.minima;
     const auto& local = envelopes_.minima(static_cast<std::size_t>(kept));
     minima_.resize(first);  // a wider box finds them again

@@ -140,7 +140,8 @@ double interpolation_error(const PathPlan& plan, const std::vector<double>& posi
         error += here.energy[l] * std::norm(-0.125 * below[l] + 0.75 + 0.375 * above[l] - between[l]);
         energy += here.energy[l];
       }
-      errors.push_back(energy > 0.0 ? std::sqrt(error / energy) : 0.0);
+      const double relative = energy > 0.0 ? std::sqrt(error / energy) : 0.0;
+      errors.push_back(std::isfinite(relative) ? relative : 1.0);
     }
   }
   if (errors.empty()) return 0.0;
