@@ -43,16 +43,16 @@ class Wavefix:
     """The functions of the library; a code that is not 0 becomes an exception with the message."""
 
     def __init__(self, path: str) -> None:
-        self.library = ctypes.CDLL(path)
-        self.library.wavefix_version.restype = c_char_p
-        self.library.wavefix_message.restype = c_char_p
+        self.shared = ctypes.CDLL(path)
+        self.shared.wavefix_version.restype = c_char_p
+        self.shared.wavefix_message.restype = c_char_p
 
     def call(self, name: str, *arguments: object) -> None:
-        function = getattr(self.library, f"wavefix_{name}")
+        function = getattr(self.shared, f"wavefix_{name}")
         function.restype = c_int32
         code = function(*arguments)
         if code:
-            raise RuntimeError(f"{name}: code {code}: {self.library.wavefix_message().decode()}")
+            raise RuntimeError(f"{name}: code {code}: {self.shared.wavefix_message().decode()}")
 
 
 def installed_library() -> str:
@@ -72,7 +72,7 @@ def main() -> int:
         return 1
     wavefix.call("model_load", path.encode(), byref(model))
     wavefix.call("model_describe", model, byref(about))
-    print(f"wavefix {wavefix.library.wavefix_version().decode()}, {about.kind.decode()} model of {about.n_atoms} paths")
+    print(f"wavefix {wavefix.shared.wavefix_version().decode()}, {about.kind.decode()} model of {about.n_atoms} paths")
 
     n = 3
     offsets = [(0.11, -0.27, 0.0), (0.3, 0.3, 0.0), (-0.42, 0.05, 0.0)]
@@ -80,12 +80,12 @@ def main() -> int:
     channels = (c_float * (2 * n * about.n_antennas * about.n_subcarriers))()
     wavefix.call("synthesize", model, c_size_t(n), (c_double * (3 * n))(*truth), channels, None, None)
     wavefix.call("localizer_create", model, None, byref(localizer))
-    wavefix.library.wavefix_model_free(model)  # the localizer keeps what it needs
+    wavefix.shared.wavefix_model_free(model)  # the localizer keeps what it needs
     position, status = (c_double * (3 * n))(), (c_uint8 * n)()
     fixes = Fixes(struct_size=ctypes.sizeof(Fixes), position=position, status=status)
     shape = (c_size_t(n), c_size_t(about.n_antennas), c_size_t(about.n_subcarriers))
     wavefix.call("locate", localizer, channels, *shape, byref(fixes), None)
-    wavefix.library.wavefix_localizer_free(localizer)
+    wavefix.shared.wavefix_localizer_free(localizer)
     distances = [math.dist(position[3 * i : 3 * i + 3], truth[3 * i : 3 * i + 3]) for i in range(n)]
     for distance, mark in zip(distances, status, strict=True):
         print(f"off by {distance:.1e} m, status {mark}")

@@ -12,7 +12,7 @@ constexpr double sigmas = 5.0;                // half-width of the first box of 
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
-constexpr double crowd = 3e3;                 // candidates
+constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
 constexpr int most_growths = 16;
 
 bool by_cost(const Minimum& a, const Minimum& b) { return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset; }

@@ -12,9 +12,9 @@
 namespace wavefix {
 namespace {
 
+constexpr double tau = 6.283185307179586476925286766559;
 constexpr double tolerated_interpolation = 0.02;  // of a gain
-
-constexpr std::size_t most_points = 4096;  // of the coarse grid
+constexpr std::size_t most_points = 4096;         // of the coarse grid
 constexpr std::size_t fewest_points = 16;
 constexpr std::size_t most_bytes = std::size_t{1} << 31;  // of the coarse map
 constexpr double group_turns = 0.03;  // by which delays in a group of antennas may differ at the full band
@@ -111,7 +111,7 @@ void take_gains(PathSampler& sampler, const double* position, const double* axis
     const double* u = here.direction.data() + 3 * l;
     const double along = u[0] * axis[0] + u[1] * axis[1] + u[2] * axis[2];
     const double turns = along * offset / plan.model->common.wavelength;
-    gains[l] = sum / here.energy[l] * std::polar(1.0, 6.283185307179586 * turns);
+    gains[l] = sum / here.energy[l] * std::polar(1.0, tau * turns);
   }
 }
 
@@ -149,12 +149,13 @@ double interpolation_error(const PathPlan& plan, const std::vector<double>& posi
   return errors[errors.size() / 4];
 }
 
-/// From the spacing that antennas allow down to that which gains allow. Those of virtual sources hardly change; the
-/// weights of a planar network stand for the curvature of waves and for what comes and goes.
+/// The widest spacing that gains allow, infinite where they allow a quarter of the region. Those of virtual sources
+/// hardly change; the weights of a planar network stand for the curvature of waves and for what comes and goes.
 double spacing_of_nodes(const PathPlan& plan, const std::vector<double>& positions, double widest, double least) {
-  double spacing = 0.25 * widest;
+  const double most = 0.25 * widest;
+  double spacing = most;
   while (spacing > least && interpolation_error(plan, positions, spacing) > tolerated_interpolation) spacing *= 0.5;
-  return spacing < 0.25 * widest ? spacing : std::numeric_limits<double>::infinity();
+  return spacing < most ? spacing : std::numeric_limits<double>::infinity();
 }
 
 /// Points that a coarse grid may have: shapes and whiteners of all paths at each are kept.
@@ -208,7 +209,7 @@ std::unique_ptr<FloatFixPlan> make_float_fix_plan(const ChannelModel& model, con
   const double affordable = affordable_points(paths);
   while (points(spacing) > affordable) spacing *= 1.1;
   // Delays allow this stride once the antennas of different blocks need not keep step.
-  const double by_delay = 3.141592653589793 * bandwidth / speed_of_light;
+  const double by_delay = 0.5 * tau * bandwidth / speed_of_light;
   const std::size_t blocks = std::min(most_blocks, paths.groups());
   const double block_rate = std::hypot(rate / static_cast<double>(blocks), by_delay);
   std::size_t stride = 1;

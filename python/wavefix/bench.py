@@ -85,23 +85,19 @@ def run_benchmarks(
 def _peers_limited(threads: int) -> Iterator[int]:
     """NumPy and torch on as many threads as wavefix, which needs threadpoolctl; gives the threads that they have, 0 for
     all cores."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        threads = 0
     if threads == 0:
         yield 0
         return
-    with contextlib.ExitStack() as undo:
-        try:
+    with threadpool_limits(threads, user_api="blas"), contextlib.ExitStack() as undo:
+        with contextlib.suppress(ImportError):
             import torch
-        except ImportError:
-            pass
-        else:
+
             undo.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(threads)
-        try:
-            from threadpoolctl import threadpool_limits
-        except ImportError:
-            yield 0
-            return
-        undo.enter_context(threadpool_limits(threads, user_api="blas"))
         yield threads
 
 
