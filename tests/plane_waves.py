@@ -26,8 +26,10 @@ def plane_wave_tensors(
     extent: float = 6.0,
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
     twins: bool = False,
+    rough: bool = False,
 ) -> dict[str, NDArray[np.generic]]:
-    """Tensors of a model whose region is ``extent`` wavelengths wide along each of ``dimension`` axes."""
+    """Tensors of a model whose region is ``extent`` wavelengths wide along each of ``dimension`` axes; ``rough``:
+    weights that change several times across it, as learned ones do."""
     generator = np.random.default_rng(seed)
     directions = generator.standard_normal((waves, 3))
     if twins:  # all waves along one axis, to and fro
@@ -46,7 +48,7 @@ def plane_wave_tensors(
             f"{name}.0.bias": values.astype(np.float32),
         }
 
-    return {
+    tensors = {
         "antenna_positions": array + np.array(shift) + np.array([10.0, 3.0, 5.0]),
         "frequencies": CARRIER + np.linspace(-25e6, 25e6, subcarriers),
         "region.origin": np.array([1.0, 2.0, 1.5]) + np.array(shift),
@@ -66,6 +68,23 @@ def plane_wave_tensors(
         "weight.0.bias_imag": weights[1].astype(np.float32),
         "weight.scale": np.array([1e-4]),
     }
+    return tensors | rough_weights(generator, waves, dimension) if rough else tensors
+
+
+def rough_weights(
+    generator: np.random.Generator, waves: int, dimension: int, hidden: int = 24, gain: float = 3.0
+) -> dict[str, NDArray[np.generic]]:
+    """A complex network whose ``hidden`` units bend all over the region."""
+    out: dict[str, NDArray[np.generic]] = {}
+    for part in ("real", "imag"):
+        layers = {
+            f"weight.0.weight_{part}": gain * generator.standard_normal((hidden, dimension)),
+            f"weight.0.bias_{part}": gain * generator.uniform(-1, 1, hidden),
+            f"weight.1.weight_{part}": generator.standard_normal((waves, hidden)) / gain / np.sqrt(hidden),
+            f"weight.1.bias_{part}": np.zeros(waves),
+        }
+        out |= {name: values.astype(np.float32) for name, values in layers.items()}
+    return out
 
 
 def plane_wave_bytes(seed: int = 0, **options: object) -> bytes:

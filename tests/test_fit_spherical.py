@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import wavefix as wfx
 torch = pytest.importorskip("torch")
 
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
-from wavefix.training.spherical import gates, search, system  # noqa: E402
+from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
 from wavefix.training.spherical.state import Gate, Measured, Source, energy, gain_variables, residual  # noqa: E402
 
@@ -196,6 +198,29 @@ def test_a_gate_of_two_edges_is_found_from_noisy_targets():
     found = replace(one, gate=gate).gate_values(fresh)
     wrong = np.abs(found - seen(fresh.positions[:, None], one.arms(fresh.offsets)))
     assert wrong.mean() < 0.01
+
+
+def test_no_gate_is_learned_after_the_time():
+    where, one = measured(60), source()
+    near = replace(where, channels=np.full_like(where.channels, 1e-3))
+    assert rounds.regate([one], near, 1e-9, 4, deadline=-np.inf) == [one]
+    assert rounds.regate([one], near, 1e-9, 4) != [one]
+
+
+def test_no_round_begins_that_would_end_after_the_time(monkeypatch):
+    now, error = [0.0], itertools.count()
+
+    def round_of_ten_seconds(state, *_):
+        now[0] += 10.0
+        return replace(state, sources=[source()])
+
+    monkeypatch.setattr(spherical_fitting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(spherical_fitting, "nmse", lambda *_: 0.5 ** next(error))
+    monkeypatch.setattr(spherical_fitting, "one_round", round_of_ten_seconds)
+    record, data = spherical_fitting.Record(), measured(20)
+    all_of_it = spherical_fitting._Rounds(data, data, 0, 8, 24, 35.0, rounds.Stages())
+    all_of_it.run(rounds.State(), record, lambda _: None)
+    assert len(record.validation) == 3
 
 
 def test_a_dark_source_sends_nothing():

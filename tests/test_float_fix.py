@@ -213,6 +213,17 @@ def test_planar_models_on_a_line_on_a_plane_and_in_a_volume(dimension: int) -> N
     assert proof.wrong == proof.failed == 0
 
 
+def test_weights_that_change_fast_are_followed_between_the_nodes() -> None:
+    # with nodes as far apart as constant weights allow, a third of these fixes are wrong
+    model = plane_wave_model(3, antennas=12, subcarriers=16, waves=10, rough=True)
+    truth = users(model, 60)
+    channels = add_noise(model.synthesize(truth), 15.0, seed=1)
+    proof = prove(model, channels, Localizer(model).locate(channels), truth, 15.0)
+    low, high = band(2, 60, CHANCE)
+    assert low < proof.nees < high
+    assert proof.wrong == proof.failed == 0
+
+
 @pytest.mark.parametrize("snr_db", [None, 15.0])
 @pytest.mark.parametrize("waves", [1, 2, 3])
 def test_few_waves_of_a_planar_model_are_honest(waves: int, snr_db: float | None) -> None:

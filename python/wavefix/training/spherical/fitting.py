@@ -123,10 +123,12 @@ class _Rounds:
         """The best state after enough rounds; each has its own random numbers, so that a resumed run is the same."""
         training = _some(self.training, _SEARCHED, self.seed)
         searched, antennas = None, 0
+        longest = 0.0
         while len(record.validation) < self.max_rounds:
             wanted = _look(record, len(self.training.offsets), self.max_rounds)
-            if not wanted or (time.monotonic() > self.deadline and record.validation):
+            if not wanted or (time.monotonic() + longest > self.deadline and record.validation):
                 break
+            began = time.monotonic()
             if searched is None or wanted != antennas:
                 searched, antennas = Field.of(training, wanted), wanted
             number = len(record.validation)
@@ -138,6 +140,7 @@ class _Rounds:
             record.validation.append(trial.nmse)
             record.training.append(nmse(trial.sources, searched.thin) if trial.sources else 1.0)
             keep(state)
+            longest = max(longest, time.monotonic() - began)
         return state
 
 

@@ -129,8 +129,16 @@ def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float
     return None
 
 
-def regate(sources: list[Source], measured: Measured, share: float, most_lines: int, first: int = 0) -> list[Source]:
-    """One pass over the gates from source ``first`` on, the strongest first; each sees what all others leave."""
+def regate(
+    sources: list[Source],
+    measured: Measured,
+    share: float,
+    most_lines: int,
+    first: int = 0,
+    deadline: float = float("inf"),
+) -> list[Source]:
+    """One pass over the gates from source ``first`` on, the strongest first, as far as the time lasts; each sees what
+    all others leave."""
     left = residual(sources, measured)
     out = list(sources)
     strength = [-float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
@@ -139,6 +147,8 @@ def regate(sources: list[Source], measured: Measured, share: float, most_lines: 
     for i in np.argsort(strength):
         if i < first:
             continue
+        if time.monotonic() > deadline:
+            break
         source = out[i]
         present = source.amplitudes(measured)
         gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines)
@@ -283,7 +293,7 @@ def finish(
         if time.monotonic() > deadline:
             break
         with stages("finish: gates"):
-            keep(regate(best.sources, wide, share, 8))
+            keep(regate(best.sources, wide, share, 8, deadline=deadline))
         with stages("finish: refine"):
             keep(joint(best.sources, thin, _FINISH_LOCATIONS, 4, 8, rng))
     return best
