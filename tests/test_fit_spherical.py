@@ -215,7 +215,7 @@ def test_no_round_begins_that_would_end_after_the_time(monkeypatch):
         return replace(state, sources=[source()])
 
     monkeypatch.setattr(spherical_fitting, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(spherical_fitting, "nmse", lambda *_: 0.5 ** next(error))
+    monkeypatch.setattr(spherical_fitting, "errors_of", lambda *_: rounds.Errors(0.5 ** next(error), 0.5))
     monkeypatch.setattr(spherical_fitting, "one_round", round_of_ten_seconds)
     record, data = spherical_fitting.Record(), measured(20)
     all_of_it = spherical_fitting._Rounds(data, data, 0, 8, 24, 35.0, rounds.Stages())

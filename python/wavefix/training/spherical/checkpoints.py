@@ -11,10 +11,10 @@ import numpy as np
 
 from wavefix._core import DataError
 from wavefix.files import Path_, written_whole
-from wavefix.training.spherical.rounds import State
+from wavefix.training.spherical.rounds import Errors, State
 from wavefix.training.spherical.state import Gate, Source
 
-_FORMAT = "wavefix-spherical-checkpoint"
+_FORMAT, _VERSION = "wavefix-spherical-checkpoint", "4"
 Record = TypeVar("Record")
 
 
@@ -31,12 +31,12 @@ def write_state(path: Path_, identity: str, state: State, record: Any) -> None:
         if not source.gate.trivial:
             tensors[f"{number}/lines"] = np.ascontiguousarray(source.gate.lines)
         shapes.append([source.degree, source.gate.leaves])
-    tensors["nmse"] = np.array([state.nmse])
+    tensors["errors"] = np.array([state.errors.nmse, state.errors.median])
     if state.unmergeable:
         tensors["unmergeable"] = np.array(state.unmergeable)
     metadata = {
         "format": _FORMAT,
-        "format_version": "3",
+        "format_version": _VERSION,
         "identity": identity,
         "record": json.dumps(vars(record)),
         "sources": json.dumps(shapes),
@@ -61,7 +61,7 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a readable checkpoint ({error})") from error
-    if metadata.get("format") != _FORMAT or metadata.get("format_version") != "3":
+    if metadata.get("format") != _FORMAT or metadata.get("format_version") != _VERSION:
         raise DataError(f"{path}: not a checkpoint of this version of wavefix")
     if metadata.get("identity") != identity:
         raise DataError(f"{path}: a checkpoint of other data or options; remove it, or give another name")
@@ -69,7 +69,8 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
         record = record_type(**json.loads(metadata["record"]))
         shapes = json.loads(metadata["sources"])
         sources = [_source(tensors, number, *shape) for number, shape in enumerate(shapes)]
-        return State(sources, float(tensors["nmse"][0]), list(tensors.get("unmergeable", ()))), record
+        nmse, median = (float(value) for value in tensors["errors"])
+        return State(sources, Errors(nmse, median), list(tensors.get("unmergeable", ()))), record
     except (KeyError, TypeError, ValueError, RecursionError, IndexError) as error:
         raise DataError(f"{path}: not a readable checkpoint (its record: {error})") from error
 

@@ -19,7 +19,7 @@ from wavefix.spherical import SphericalParameters
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
-from wavefix.training.spherical.rounds import STRICT_ROUNDS, Stages, State, finish, nmse, one_round
+from wavefix.training.spherical.rounds import STRICT_ROUNDS, Errors, Stages, State, errors_of, finish, one_round
 from wavefix.training.spherical.search import Field
 from wavefix.training.spherical.state import Measured, gate_arrays, sample
 
@@ -40,10 +40,16 @@ class Record:
     """What happened, as the model file and the checkpoint tell it."""
 
     validation: list[float] = field(default_factory=list)
+    median: list[float] = field(default_factory=list)  # of the held-out locations' errors
     training: list[float] = field(default_factory=list)  # at the antennas that the round looked at
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     finished: bool = False
+
+    @property
+    def both(self) -> list[float]:
+        """What rounds must lower, one after the other."""
+        return [Errors(*pair).both for pair in zip(self.validation, self.median, strict=True)]
 
 
 def fit_spherical(
@@ -75,7 +81,8 @@ def fit_spherical(
 
     def keep(best: State) -> None:
         record.seconds, record.stages = time.monotonic() - began, {name: round(t, 2) for name, t in stages.items()}
-        bar.update(1, f"{len(best.sources)} sources, validation {decibels(best.nmse):.2f} dB")
+        text = f"validation {decibels(best.errors.nmse):.2f} dB, median location {decibels(best.errors.median):.2f} dB"
+        bar.update(1, f"{len(best.sources)} sources, {text}")
         if checkpoint is not None:
             write_state(checkpoint, identity, best, record)
 
@@ -134,11 +141,12 @@ class _Rounds:
             number = len(record.validation)
             rng = np.random.default_rng([self.seed, number])
             trial = one_round(state, searched, number, self.max_sources, rng, self.stages)
-            trial.nmse = nmse(trial.sources, self.held) if trial.sources else 1.0
-            if trial.nmse < 1.02 * state.nmse or not state.sources:
+            trial.errors = errors_of(trial.sources, self.held)
+            if trial.errors.both < 1.02 * state.errors.both or not state.sources:
                 state = trial
-            record.validation.append(trial.nmse)
-            record.training.append(nmse(trial.sources, searched.thin) if trial.sources else 1.0)
+            record.validation.append(trial.errors.nmse)
+            record.median.append(trial.errors.median)
+            record.training.append(errors_of(trial.sources, searched.thin).nmse)
             keep(state)
             longest = max(longest, time.monotonic() - began)
         return state
@@ -151,16 +159,16 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
     if most > _LOOKS[0]:
         pairs = enumerate(zip(record.validation, record.training, strict=True), 1)
         odd = (i for i, (all_of_them, seen) in pairs if i >= STRICT_ROUNDS and all_of_them > _OVERFIT * seen)
-        begin = min(_end(record.validation, 0, max_rounds), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
-        if len(record.validation) < begin:
+        begin = min(_end(record.both, 0, max_rounds), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
+        if len(record.both) < begin:
             return _LOOKS[0]
-    return _LOOKS[1] if _end(record.validation, begin, max_rounds) > len(record.validation) else 0
+    return _LOOKS[1] if _end(record.both, begin, max_rounds) > len(record.both) else 0
 
 
-def _end(validation: Sequence[float], begin: int, otherwise: int) -> int:
+def _end(errors: Sequence[float], begin: int, otherwise: int) -> int:
     """The number of rounds after which the last few of those since ``begin`` had brought nothing."""
-    for end in range(begin + _PATIENCE + 1, len(validation) + 1):
-        if min(validation[end - _PATIENCE : end]) > _WORTHWHILE * min(validation[: end - _PATIENCE]):
+    for end in range(begin + _PATIENCE + 1, len(errors) + 1):
+        if min(errors[end - _PATIENCE : end]) > _WORTHWHILE * min(errors[: end - _PATIENCE]):
             return end
     return otherwise
 
@@ -171,9 +179,9 @@ def _some(measured: Measured, count: int, seed: int) -> Measured:
 
 def _require_sources(state: State, training: Measured) -> None:
     """An error where the sources say that the channels cannot be learned."""
-    if not state.sources or state.nmse > _NOTHING:
+    if not state.sources or state.errors.nmse > _NOTHING:
         raise DataError(
-            f"channels: no virtual source explains them (validation {decibels(state.nmse):.1f} dB with "
+            f"channels: no virtual source explains them (validation {decibels(state.errors.nmse):.1f} dB with "
             f"{len(training.positions)} training locations); expected the channels of one scene with absolute delay "
             "and carrier phase kept (not normalized per location), at known positions in meters"
         )
@@ -206,7 +214,7 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
         source_rotations=np.array([source.rotation for source in sources]),
         gain_variables=np.array([source.variables for source in sources]),
         gain_coefficients=np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32),
-        validation_nmse=state.nmse,
+        validation_nmse=state.errors.nmse,
         gate_lines=lines,
         gate_line_cell=line_cell,
         gate_cell_source=cell_source,
@@ -217,8 +225,10 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
 def _training_json(state: State, record: Record, seed: int, training: Measured, held: Measured) -> str:
     return json.dumps(
         {
-            "validation_nmse_db": round(decibels(state.nmse), 4),
+            "validation_nmse_db": round(decibels(state.errors.nmse), 4),
+            "validation_median_db": round(decibels(state.errors.median), 4),
             "validation": [round(value, 8) for value in record.validation],
+            "median": [round(value, 8) for value in record.median],
             "seconds": round(record.seconds, 1),
             "stages": record.stages,
             "seed": seed,

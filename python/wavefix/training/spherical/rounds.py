@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wavefix.training.spherical import gates
+from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
 from wavefix.training.spherical.state import (
     Floats,
@@ -18,6 +19,7 @@ from wavefix.training.spherical.state import (
     Measured,
     Source,
     add,
+    energies,
     energy,
     project,
     residual,
@@ -38,6 +40,7 @@ _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the nu
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
+_CLIPPED = 2.0  # times the median error, that a location counts in every second of the later rounds
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
@@ -56,17 +59,47 @@ class Stages(dict[str, float]):
             self[name] = self.get(name, 0.0) + time.monotonic() - began
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Energy left of the held-out channels: of all, and of the median location."""
+
+    nmse: float
+    median: float
+
+    @property
+    def both(self) -> float:
+        """What a step must lower: a few locations next to edges have most of the first, and none of the second."""
+        return float(np.sqrt(self.nmse * self.median))
+
+
 @dataclass
 class State:
     """Sources so far, and what went before."""
 
     sources: list[Source] = field(default_factory=list)
-    nmse: float = 1.0
+    errors: Errors = field(default_factory=lambda: Errors(1.0, 1.0))
     unmergeable: list[Floats] = field(default_factory=list)  # [2, 3] positions each
 
 
-def nmse(sources: list[Source], measured: Measured) -> float:
-    return energy(residual(sources, measured).channels) / measured.energy
+def left_and_whole(sources: list[Source], measured: Measured) -> tuple[Floats, Floats]:
+    """``[n]``, ``[n]``: the energy that the sources leave of each location's, and that energy, or a trace of it."""
+    whole = energies(measured.channels)
+    return energies(residual(sources, measured).channels), np.maximum(whole, 1e-9 * whole.max())
+
+
+def errors_of(sources: list[Source], measured: Measured) -> Errors:
+    if not sources:
+        return Errors(1.0, 1.0)
+    left, whole = left_and_whole(sources, measured)
+    return Errors(float(left.sum() / whole.sum()), float(np.median(left / whole)))
+
+
+def clipping(sources: list[Source], measured: Measured) -> Floats:
+    """``[n]``: factors that leave no location more than ``_CLIPPED`` times the median error. A few locations next to
+    edges have most of the energy that is left, and hide a weak source that is seen everywhere."""
+    left, whole = left_and_whole(sources, measured)
+    error = np.maximum(left / whole, 1e-30)
+    return np.asarray(np.sqrt(np.minimum(1.0, _CLIPPED * np.median(error) / error)))
 
 
 def covering(sources: list[Source], measured: Measured, count: int, rng: np.random.Generator) -> Measured:
@@ -219,7 +252,7 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
 def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:
     """At most ``most`` sources divided where two explain ``share`` more of the residual ``left``, which follows."""
     cost = energy(left.channels)
-    gains = np.array([split(source, left, share * cost, rng)[1] for source in state.sources])
+    gains = np.array(for_each(lambda source, own: split(source, left, share * cost, own)[1], state.sources, rng))
     parts = [[source] for source in state.sources]
     for i in np.argsort(-gains)[: min(most, np.count_nonzero(gains))]:
         # anew: what an earlier one explains is no longer there
@@ -247,8 +280,11 @@ def one_round(
 ) -> State:
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
-    thin, later = searched.thin, int(number >= STRICT_ROUNDS)
-    trial = State(list(state.sources), state.nmse, list(state.unmergeable))
+    later = int(number >= STRICT_ROUNDS)
+    if later and number % 2 == 0:
+        searched = searched.weighted(clipping(state.sources, searched.thin))
+    thin = searched.thin
+    trial = State(list(state.sources), state.errors, list(state.unmergeable))
     with stages("divide"):
         if number >= _DIVIDED:
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
@@ -285,8 +321,8 @@ def finish(
 
     def keep(sources: list[Source]) -> None:
         nonlocal best
-        trial = State(sources, nmse(sources, held))
-        if trial.nmse < best.nmse:
+        trial = State(sources, errors_of(sources, held))
+        if trial.errors.both < best.errors.both:
             best = trial
 
     for share in _FINISH_SHARES:
@@ -295,5 +331,6 @@ def finish(
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, deadline=deadline))
         with stages("finish: refine"):
-            keep(joint(best.sources, thin, _FINISH_LOCATIONS, 4, 8, rng))
+            where = thin.weighted(clipping(best.sources, thin))
+            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng))
     return best

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.cells import Antennas, explained, find, plain_source
+from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
 from wavefix.training.spherical.system import refine
 
@@ -38,6 +39,11 @@ class Field:
         neighbors = nearest(measured.positions, _NEIGHBORS)
         return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))
 
+    def weighted(self, factors: Floats) -> Field:
+        """With each location multiplied by its factor."""
+        full = self.full.weighted(factors)
+        return replace(self, full=full, thin=full.part(slice(None), self.few))
+
 
 def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
     """Antennas far from one another, the outermost first."""
@@ -64,10 +70,11 @@ def nearest(positions: Floats, count: int) -> NDArray[np.intp]:
 
 def coherence(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> Floats:
     """``[n]``: the energy that each location's neighbors predict of it with the source's phase."""
-    values = project(source, left).sum(axis=1)
+    factors = np.ones(len(left.positions)) if left.factors is None else left.factors
+    values = project(source, left).sum(axis=1) / factors
     size = left.channels.shape[1] * left.channels.shape[2]
     gain = values[neighbors].mean(axis=1) / size
-    out: Floats = 2 * np.real(gain.conj() * values) - np.abs(gain) ** 2 * size
+    out: Floats = (2 * np.real(gain.conj() * values) - np.abs(gain) ** 2 * size) * factors**2
     return out
 
 
@@ -84,7 +91,7 @@ def candidates(
     positions = left.positions
     power = np.einsum("njk,njk->n", left_thin.channels, left_thin.channels.conj()).real
     extent = float(np.max(np.ptp(positions, axis=0)))
-    found: list[tuple[float, Source]] = []
+    cells = []
     for scale in scales:
         radius = 0.6 * extent / scale
         heat = power.copy()
@@ -95,12 +102,16 @@ def candidates(
             distance = np.linalg.norm(positions - center, axis=1)
             rows = np.flatnonzero(distance < radius)
             heat[distance < 0.7 * radius] = 0
-            if len(rows) < 8:
-                continue
-            best = max(find(left.part(rows), field.antennas, rng), key=lambda one: one[1], default=None)
-            if best is not None and best[1] > 0.02:
-                score = float(np.sum(np.maximum(coherence(best[0], left_thin, field.neighbors), 0)))
-                found.append((score, best[0]))
+            if len(rows) >= 8:
+                cells.append(rows)
+
+    def best_of(rows: NDArray[np.intp], own: np.random.Generator) -> list[tuple[float, Source]]:
+        best = max(find(left.part(rows), field.antennas, own), key=lambda one: one[1], default=None)
+        if best is None or best[1] < 0.02:
+            return []
+        return [(float(np.sum(np.maximum(coherence(best[0], left_thin, field.neighbors), 0))), best[0])]
+
+    found = [one for some in for_each(best_of, cells, rng) for one in some]
     found.sort(key=lambda one: -one[0])
     return distinct([source for _, source in found], left_thin, _SAME)
 
@@ -171,19 +182,23 @@ def new_sources(
     if most < 1:
         return []
     proposed = candidates(field, left, left_thin, scales, rng)[: 2 * _GROWN]
-    grown = []
-    for source in proposed:
-        one = grow(source, left_thin, field.neighbors, rng)
-        grown.append((float(np.sum(np.maximum(coherence(one, left_thin, field.neighbors), 0))), one))
+
+    def grow_one(source: Source, own: np.random.Generator) -> tuple[float, Source]:
+        one = grow(source, left_thin, field.neighbors, own)
+        return float(np.sum(np.maximum(coherence(one, left_thin, field.neighbors), 0))), one
+
+    grown = for_each(grow_one, proposed, rng)
     grown.sort(key=lambda one: -one[0])
     kept = distinct([source for _, source in grown], left_thin, _SAME)[:_GROWN]
     before = energy(left_thin.channels)
-    polished = []
-    for source in kept:
-        one = polish(source, left_thin, field.neighbors, 1, rng)
+
+    def polish_one(source: Source, own: np.random.Generator) -> tuple[float, Source]:
+        one = polish(source, left_thin, field.neighbors, 1, own)
         after = left_thin.with_channels(left_thin.channels.copy())
         add([one], after, -1.0)
-        polished.append((before - energy(after.channels), one))
+        return before - energy(after.channels), one
+
+    polished = for_each(polish_one, kept, rng)
     polished.sort(key=lambda one: -one[0])
     chosen = [source for gain, source in polished if gain > least_gain * before]
     return distinct(chosen, left_thin, _ALIKE)[:most]

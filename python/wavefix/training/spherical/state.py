@@ -18,13 +18,17 @@ Channels = NDArray[np.complex64]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Channels at known places; positions about the region's origin, offsets of the antennas about their mean."""
+    """Channels at known places; positions about the region's origin, offsets of the antennas about their mean.
+
+    ``factors [n]``: what each location's channels were multiplied by, and what a model is to be multiplied by there.
+    """
 
     positions: Floats
     channels: Channels
     offsets: Floats
     frequencies: Floats
     middle: Floats
+    factors: Floats | None = None
 
     @property
     def reference(self) -> float:
@@ -46,7 +50,14 @@ class Measured:
         """Some locations as some antennas see them."""
         channels = np.ascontiguousarray(self.channels[rows][:, antennas])
         offsets = np.ascontiguousarray(self.offsets[antennas])
-        return replace(self, positions=np.ascontiguousarray(self.positions[rows]), channels=channels, offsets=offsets)
+        positions = np.ascontiguousarray(self.positions[rows])
+        factors = None if self.factors is None else self.factors[rows]
+        return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors)
+
+    def weighted(self, factors: Floats) -> Measured:
+        """With each location multiplied by its factor."""
+        channels = self.channels * factors.astype(np.float32)[:, None, None]
+        return replace(self, channels=channels, factors=factors)
 
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)
@@ -70,6 +81,11 @@ def energy(channels: Channels) -> float:
     """Sum of squares."""
     flat = channels.reshape(-1)
     return float(sum(np.vdot(part, part).real for part in np.array_split(flat, max(1, flat.size >> 20))))
+
+
+def energies(channels: Channels) -> Floats:
+    """``[n]``: the energy of each location."""
+    return np.asarray([np.vdot(one, one).real for one in channels.reshape(len(channels), -1)])
 
 
 def exponents(degree: int) -> list[tuple[int, int]]:
@@ -126,7 +142,7 @@ class Source:
         if self.gate.trivial or self.gate.dark:
             return np.full((len(measured.positions), len(measured.offsets)), float(self.gate.trivial))
         plain = replace(self, variables=np.zeros((2, 4)), coefficients=np.ones(1, complex), degree=0)
-        return np.asarray(terms([plain], measured)[0][:, :, 0, 0] * self.rays(measured)[0])
+        return np.asarray(terms([plain], replace(measured, factors=None))[0][:, :, 0, 0] * self.rays(measured)[0])
 
     def seen_from(self, middle: Measured) -> NDArray[np.bool_]:
         """``[n]``: whether the one antenna of ``middle`` sees the source from each location."""
@@ -194,7 +210,7 @@ def gate_arrays(sources: Sequence[Source]) -> tuple[Floats, NDArray[np.int32], N
 
 
 def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> tuple[NDArray[np.float32], Channels]:
-    """Gate times monomial over distance, ``[n, A, L, M]``, and amplitudes, ``[n, A, L]``."""
+    """Gate times monomial over distance, ``[n, A, L, M]``, and amplitudes, ``[n, A, L]``, both times the factors."""
     coefficients = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), complex)
     for own, source in zip(coefficients, sources, strict=True):
         if not source.gate.dark:  # which the arrays cannot tell from one that is visible everywhere
@@ -204,6 +220,11 @@ def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> 
     out: tuple[NDArray[np.float32], Channels] = _core.source_terms(
         *measured.geometry, *stacked(sources), variables, coefficients, lines, line_cell, cell_source, basis=basis
     )
+    if measured.factors is not None:
+        factors = measured.factors.astype(np.float32)[:, None, None]
+        if basis:
+            out[0][...] *= factors[..., None]
+        out[1][...] *= factors
     return out
 
 
@@ -212,10 +233,12 @@ def add(sources: Sequence[Source], measured: Measured, factor: float = 1.0, rows
     if not sources:
         return
     for first in range(0, len(measured.positions), rows):
+        chosen = slice(first, first + rows)
         part = replace(
             measured,
-            positions=measured.positions[first : first + rows],
-            channels=measured.channels[first : first + rows],
+            positions=measured.positions[chosen],
+            channels=measured.channels[chosen],
+            factors=None if measured.factors is None else measured.factors[chosen],
         )
         values = terms(sources, part, basis=False)[1] * np.complex64(factor)
         _core.source_accumulate(*part.geometry, *stacked(sources), values, part.channels)

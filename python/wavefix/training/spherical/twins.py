@@ -79,4 +79,6 @@ def _waves(source: Source, measured: Measured, tones: NDArray[np.intp]) -> NDArr
     wavenumbers: Floats = 2 * np.pi / SPEED_OF_LIGHT * measured.frequencies[tones]
     phases = np.exp(-1j * distance[:, :, None] * wavenumbers)
     gains = source.monomials(direction) / distance[..., None]
+    if measured.factors is not None:
+        gains *= measured.factors[:, None, None]
     return np.asarray(phases[..., None] * gains[:, :, None, :]).reshape(-1, gains.shape[-1])
