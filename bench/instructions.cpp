@@ -60,6 +60,14 @@ bool run(const Kernels& kernels, const std::string& name, Inputs& in) {
     unsigned wanted[8];
     const float* const of_entries = in.columns.data();
     measured_kernel([&] { kernels.screen({of_entries, of_entries, of_entries, products, all, 8, false, wanted}); });
+  } else if (name == "score") {  // 8 queries
+    const ScreenBounds bounds{1.0f, 0.0f, -1.0f, 0.5f};
+    ScreenBounds all[8];
+    const float* products[8];
+    for (std::size_t c = 0; c < 8; ++c) all[c] = bounds, products[c] = in.products.data() + 32 * c;
+    float scores[8];
+    const float* const of_entries = in.columns.data();
+    measured_kernel([&] { kernels.score({of_entries, of_entries, products, all, 8, false, scores}); });
   } else if (name == "unit_phasors") {
     measured_kernel([&] { kernels.unit_phasors(in.numbers.data(), 256, in.real.data(), in.imag.data()); });
   } else if (name == "explained_energy") {  // 12 paths, 64 antennas in groups of 8

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "bench" / "results" / "instructions.json"
 LEVELS = ("generic", "avx2")
 KERNELS = (
-    *("multiply_float", "row_products", "pair_products", "screen", "unit_phasors", "multiply_planes"),
+    *("multiply_float", "row_products", "pair_products", "screen", "score", "unit_phasors", "multiply_planes"),
     *("explained_energy", "pair_sums", "path_slopes", "fill_carrier", "add_normal_equations"),
 )
 

@@ -203,11 +203,11 @@ def growth() -> dict[str, Any]:
         return seconds, model.nbytes
 
     @functools.lru_cache(maxsize=1)
-    def entries_of(n: int) -> Case:
-        return Case("scene", 32, 64, n, QUERIES)
+    def entries_of(antennas: int, subcarriers: int, n: int) -> Case:
+        return Case("scene", antennas, subcarriers, n, QUERIES)
 
-    def query(entries: int = 10_000, batch: int = 64) -> Cost:
-        case = entries_of(entries)
+    def query(entries: int = 10_000, batch: int = 64, antennas: int = 32, subcarriers: int = 64) -> Cost:
+        case = entries_of(antennas, subcarriers, entries)
         seconds = interleaved({"": lambda: case.dictionary.search(case.queries[:batch], threads=1)}, 5)[""] / batch
         return seconds, case.dictionary.nbytes
 
@@ -221,6 +221,7 @@ def growth() -> dict[str, Any]:
         "channel: subcarriers": (lambda n: channel(subcarriers=n), [16, 32, 64, 128, 256]),
         "channel: atoms": (lambda n: channel(sources=n), [4, 8, 16, 32, 64, 128, 256]),
         "search: entries": (lambda n: query(entries=n), [2500, 5000, 10_000, 20_000, 40_000]),
+        "search, 8x8: entries": (lambda n: query(n, antennas=8, subcarriers=8), [1000, 10_000, 100_000, 1_000_000]),
         "search: batch": (lambda n: query(batch=n), [1, 4, 16, 64]),
     }
     out: dict[str, Any] = {}

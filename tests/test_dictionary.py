@@ -154,6 +154,35 @@ def test_leading_coordinates_change_no_answer(similarity: str, decay: float) -> 
         np.testing.assert_allclose(distances, wanted_distances, rtol=1e-9)
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("near", [True, False], ids=["near entries", "far from all"])
+@pytest.mark.parametrize("rest", [0.02, 3.0], ids=["subspace", "noise"])
+def test_threads_batch_and_order_change_no_bit_of_stored_entries(similarity: str, near: bool, rest: float) -> None:
+    """Far from all, the leading coordinates exclude nothing, and are left out after some queries."""
+    generator = np.random.default_rng(12)
+    entries = low_rank_channels(generator, 3000, 12, rest)
+    entries[[40, 900, 2000, 2999]] = entries[40]  # ties, for several threads
+    queries = random_channels(generator, 150, 8, 16)
+    if near:
+        queries = (entries[100:250] + 0.05 * queries).astype(np.complex64)  # none of the ties, which a product may part
+    queries[:3] = entries[40]
+    dictionary = measured(entries)
+    assert (dictionary.rank > 0) == (rest < 0.1)
+    for k in (1, 4):
+        indices, distances = dictionary.search(queries, similarity, k, threads=1)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(indices[:3], [[40, 900, 2000, 2999][:k]] * 3)
+        wanted, wanted_distances = reference.search(queries[3:23], entries, similarity, k)
+        np.testing.assert_array_equal(indices[3:23], wanted)
+        np.testing.assert_allclose(distances[3:23], wanted_distances, rtol=1e-9)
+        for threads in (2, 3, 8):
+            for batch in (1, 37, 150):
+                order = generator.permutation(150)[: 10 if batch == 1 else 150]
+                parts = [order[i : i + batch] for i in range(0, len(order), batch)]
+                again = [dictionary.search(queries[part], similarity, k, threads) for part in parts]  # type: ignore[arg-type]
+                np.testing.assert_array_equal(np.concatenate([i for i, _ in again]), indices[order])
+                np.testing.assert_array_equal(np.concatenate([d for _, d in again]), distances[order])
+
+
 def test_a_subspace_is_taken_only_where_it_pays() -> None:
     generator = np.random.default_rng(3)
     assert measured(random_channels(generator, 700, 8, 16)).rank == 0  # energy everywhere

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first pass of a search, over coordinates: the leading ones first, the others of a block where these leave an
-// entry.
+// The first pass of a search, over coordinates: every block of entries is scored by the leading ones, without a limit;
+// the blocks that score highest for a query give it a limit near its final one; and the few that score enough for that
+// are compared by all coordinates. What there is to do depends neither on the order of the entries nor on the threads.
 #include <algorithm>
-#include <cmath>
+#include <cstdint>
 #include <limits>
+#include <memory>
 #include <utility>
 
+#include "coordinate_queries.hpp"
 #include "dictionary_entries.hpp"
 #include "dictionary_sweep.hpp"
 #include "kernels.hpp"
@@ -14,43 +17,7 @@
 namespace wavefix {
 namespace {
 
-/// Of one query's products.
-struct CoordinateErrors {
-  ErrorBound lead, all;
-};
-
-/// Fills the columns of the queries `which`.
-std::vector<CoordinateErrors> project(const Coordinates& coordinates, View<const cfloat, 3> queries,
-                                      const std::vector<QueryFacts>& facts, const std::vector<std::size_t>& which,
-                                      QueryColumns<std::int16_t>& columns, const Execution& execution) {
-  constexpr std::size_t group = Coordinates::group;
-  const std::size_t n = which.size(), groups = (n + group - 1) / group;
-  std::vector<CoordinateErrors> errors(n);
-  const auto workers = static_cast<std::size_t>(thread_count(groups, execution.threads));
-  std::vector<double> scratch(workers * coordinates.scratch_size());
-  parallel_for(groups, execution, [&](std::size_t index, int worker) {
-    const std::size_t first = index * group, count = std::min(group, n - first);
-    const cfloat* channels[group] = {};
-    double norms[group] = {};
-    Coordinates::Query found[group];
-    for (std::size_t i = 0; i < count; ++i) {
-      channels[i] = queries.row(which[first + i]);
-      norms[i] = facts[which[first + i]].norm;
-    }
-    coordinates.project(channels, norms, count, columns.plain(first), columns.per_query * columns.stride, found,
-                        scratch.data() + static_cast<std::size_t>(worker) * coordinates.scratch_size());
-    for (std::size_t i = 0; i < count; ++i) {
-      columns.turn(first + i);
-      const double scale = norms[i] / (Coordinates::length * Coordinates::length);
-      const double rounding = found[i].rounding * norms[i];
-      errors[first + i] = {{scale, rounding, found[i].lead_tail * norms[i], 0.0, true},
-                           {scale, rounding, found[i].tail * norms[i], 0.0, true}};
-    }
-  });
-  return errors;
-}
-
-/// The queries of a group that a block of entries is still of interest to.
+/// The queries that a block of entries is multiplied with at a time.
 struct Group {
   std::size_t n = 0;
   std::size_t query[group_columns];
@@ -60,70 +27,152 @@ struct Group {
   const ScreenBounds* bounds[group_columns];
   unsigned wanted[group_columns];
 
-  void add(std::size_t index, const std::int16_t* column, std::size_t stride, float* product, std::size_t per_query) {
-    for (std::size_t part = 0; part < per_query; ++part) {
-      columns[n * per_query + part] = column + part * stride;
-      products[n * per_query + part] = product + part * block_rows;
+  void add(std::size_t index, const QueryColumns<std::int16_t>& from, float* scratch) {
+    for (std::size_t part = 0; part < from.per_query; ++part) {
+      columns[n * from.per_query + part] = from.of(index) + part * from.stride;
+      products[n * from.per_query + part] = scratch + (n * from.per_query + part) * block_rows;
     }
-    reals[n] = product, query[n++] = index;
+    reals[n] = products[n * from.per_query], query[n++] = index;
+  }
+
+  /// By all coordinates of a block, once.
+  void screen(const Coordinates& coordinates, std::size_t block, std::size_t per_query) {
+    const std::size_t lead = coordinates.lead(), others = coordinates.levels() - lead, parts = n * per_query;
+    kernels().pair_products({coordinates.leading(block), lead, columns, products, parts, false});
+    for (std::size_t part = 0; part < parts; ++part) columns[part] += lead;
+    if (others > 0) kernels().pair_products({coordinates.others(block), others, columns, products, parts, true});
+    kernels().screen({coordinates.norms(block), coordinates.inverse_norms(block), coordinates.tails(block), reals,
+                      bounds, n, per_query == 2, wanted});
   }
 };
 
+/// The `most` blocks of highest score.
+void find_highest(const float* scores, std::size_t blocks, std::size_t most,
+                  std::vector<std::pair<float, std::size_t>>& highest) {
+  const auto above = [](const auto& a, const auto& b) { return a.first > b.first; };  // a heap with the lowest in front
+  highest.clear();
+  for (std::size_t block = 0; block < blocks; ++block) {
+    if (highest.size() == most) {
+      if (!(scores[block] > highest.front().first)) continue;
+      std::pop_heap(highest.begin(), highest.end(), above), highest.pop_back();
+    }
+    highest.emplace_back(scores[block], block);
+    std::push_heap(highest.begin(), highest.end(), above);
+  }
+}
+
 }  // namespace
 
-std::vector<Shortlist> Dictionary::Entries::search_coordinates(View<const cfloat, 3> queries,
+/// [queries, blocks]
+std::unique_ptr<float[]> Dictionary::Entries::score(const CoordinateQueries& queries,
+                                                    const Execution& execution) const {
+  const std::size_t n = queries.size(), lead = coordinates.lead(), per_query = queries.columns.per_query;
+  const std::size_t together = group_columns / per_query, groups = (n + together - 1) / together;
+  const BlockRanges ranges(blocks(), sizeof(std::int16_t) * lead * block_rows,
+                           std::min(n, together) * per_query * lead * block_rows, execution);
+  std::unique_ptr<float[]> scores(new float[n * blocks()]);
+  parallel_for(ranges.items * groups, execution, [&](std::size_t item, int) {
+    float products[group_columns * block_rows], found[group_columns];
+    const std::size_t first = item % groups * together;
+    Group group;
+    for (std::size_t i = first; i < std::min(n, first + together); ++i) group.add(i, queries.columns, products);
+    for (std::size_t block = ranges.begin(item / groups); block < ranges.end(item / groups); ++block) {
+      const float* const tails = lead < coordinates.levels() ? coordinates.lead_tails(block) : coordinates.tails(block);
+      kernels().pair_products(
+          {coordinates.leading(block), lead, group.columns, group.products, group.n * per_query, false});
+      kernels().score({coordinates.norms(block), tails, group.reals, queries.score_bounds.data() + first, group.n,
+                       per_query == 2, found});
+      for (std::size_t i = 0; i < group.n; ++i) scores[(first + i) * blocks() + block] = found[i];
+    }
+  });
+  return scores;
+}
+
+/// Compares a block by all coordinates, with those of the queries from `first` on that `chosen` has a bit for.
+void Dictionary::Entries::compare(const CoordinateQueries& queries, std::size_t block, std::size_t first,
+                                  std::uint64_t chosen, std::size_t k, SearchWorker& worker) const {
+  const std::size_t begin = block * block_rows;
+  const EntryBlock entries{nullptr, energies.data() + begin, norms.data() + begin};
+  const unsigned present = first_bits(std::min(block_rows, count - begin));
+  Group group;
+  for (std::size_t i = first; chosen != 0; ++i, chosen >>= 1) {
+    if ((chosen & 1u) == 0 || worker.shortlists[i].given_up) continue;
+    SearchWorker::Bounds& bounds = worker.bounds[i];
+    const double limit = worker.shortlists[i].limit(k);
+    if (limit != bounds.limit) {
+      bounds = {queries.screeners[i].bounds(queries.errors[i].all, coordinates.reference(), limit), limit};
+    }
+    group.bounds[group.n] = &bounds.all;
+    group.add(i, queries.columns, worker.products.data());
+  }
+  if (group.n > 0) group.screen(coordinates, block, queries.columns.per_query);
+  for (std::size_t at = 0; at < group.n; ++at) {
+    const std::size_t i = group.query[at];
+    queries.screeners[i].list(group.wanted[at] & present, group.reals[at], queries.errors[i].all, entries,
+                              coordinates.tails(block), begin, worker.shortlists[i]);
+    worker.shortlists[i].give_up_beyond(k, most_candidates(k));
+  }
+}
+
+/// The blocks that score highest give a query its limit: the cost of the best of their entries.
+Dictionary::Entries::Chosen Dictionary::Entries::choose(const CoordinateQueries& queries, const float* scores,
+                                                        Similarity similarity, std::size_t k,
+                                                        const Execution& execution) const {
+  const std::size_t n = queries.size(), most = 1 + 4 * k / block_rows;
+  Chosen chosen{std::vector<double>(n, std::numeric_limits<double>::infinity()), std::vector<float>(n)};
+  const Shares shares(n, 4 * blocks() + most * block_rows * coordinates.levels() / 4 + 16 * k * channel_size());
+  std::vector<SearchWorker> workers = make_workers(shares.items, chosen.limits, execution);
+  std::vector<std::size_t> counts(n);
+  parallel_for(shares.items, execution, [&](std::size_t item, int index) {
+    SearchWorker& worker = workers[static_cast<std::size_t>(index)];
+    std::vector<std::pair<float, std::size_t>> highest;
+    for (std::size_t i = shares.begin(item); i < shares.end(item); ++i) {
+      const float* const own = scores + i * blocks();
+      find_highest(own, blocks(), most, highest);
+      for (const auto& found : highest) compare(queries, found.second, i, 1, k, worker);
+      const auto best = best_of(similarity, k, queries.channels[i], queries.norms[i], worker.shortlists[i], worker);
+      if (best.size() == k) chosen.limits[i] = cost_at(similarity, best.back().first, queries.norms[i]);
+      const float least =
+          queries.screeners[i].least_score(queries.errors[i].all, coordinates.reference(), chosen.limits[i]);
+      chosen.least[i] = least;
+      for (std::size_t block = 0; block < blocks(); ++block) counts[i] += own[block] >= least ? 1 : 0;
+    }
+  });
+  for (const std::size_t of_query : counts) {
+    chosen.blocks += of_query;
+    if (2 * of_query > blocks()) ++crowded;
+  }
+  scored += n;
+  return chosen;
+}
+
+std::vector<Shortlist> Dictionary::Entries::search_coordinates(View<const cfloat, 3> channels,
                                                                const std::vector<QueryFacts>& facts,
                                                                const std::vector<std::size_t>& which,
                                                                Similarity similarity, std::size_t k,
                                                                const Execution& execution) const {
-  const std::size_t n = which.size(), levels = coordinates.levels(), lead = coordinates.lead();
-  QueryColumns<std::int16_t> columns(n, levels / 2, similarity);
-  const auto errors = project(coordinates, queries, facts, which, columns, execution);
-  const std::size_t per_query = columns.per_query, together = group_columns / per_query;
-  const auto multiply = [&](std::size_t index, std::size_t from, std::size_t to, Group& group, const float* tails,
-                            unsigned present) {
-    kernels().pair_products({coordinates.block(index) + from * block_rows, to - from, group.columns, group.products,
-                             group.n * per_query, from > 0});
-    kernels().screen({coordinates.norms(index), coordinates.inverse_norms(index), tails, group.reals, group.bounds,
-                      group.n, per_query == 2, group.wanted});
-    for (std::size_t i = 0; i < group.n; ++i) group.wanted[i] &= present;
-  };
-  return sweep(n, k, sizeof(std::int16_t) * lead * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
-    const std::size_t begin = index * block_rows;
-    const EntryBlock block{nullptr, energies.data() + begin, norms.data() + begin};
-    const unsigned present = first_bits(std::min(block_rows, count - begin));
-    worker.bounds.resize(n);
-    for (std::size_t first = 0; first < n; first += together) {
-      Group all, left;
-      for (std::size_t i = first; i < std::min(n, first + together); ++i) {
-        if (worker.shortlists[i].given_up) continue;
-        SearchWorker::Bounds& bounds = worker.bounds[i];
-        const double limit = worker.shortlists[i].limit(k);
-        if (limit != bounds.limit) {
-          const Screener screener(similarity, k, facts[which[i]].norm);
-          bounds = {screener.bounds(errors[i].lead, coordinates.reference(), limit),
-                    screener.bounds(errors[i].all, coordinates.reference(), limit), limit};
-        }
-        all.bounds[all.n] = lead < levels ? &bounds.lead : &bounds.all;
-        all.add(i, columns.of(i), columns.stride, worker.products.data() + all.n * per_query * block_rows, per_query);
-      }
-      multiply(index, 0, lead, all, lead < levels ? coordinates.lead_tails(index) : coordinates.tails(index), present);
-      for (std::size_t i = 0; i < all.n; ++i) {
-        if (all.wanted[i] == 0) continue;
-        left.wanted[left.n] = all.wanted[i], left.bounds[left.n] = &worker.bounds[all.query[i]].all;
-        left.add(all.query[i], all.columns[i * per_query] + lead, columns.stride, all.products[i * per_query],
-                 per_query);
-      }
-      if (lead < levels && left.n > 0) multiply(index, lead, levels, left, coordinates.tails(index), present);
-      for (std::size_t i = 0; i < left.n; ++i) {
-        if (left.wanted[i] == 0) continue;
-        const std::size_t query = left.query[i];
-        Shortlist& shortlist = worker.shortlists[query];
-        const Screener screener(similarity, k, facts[which[query]].norm);
-        screener.list(left.wanted[i], left.reals[i], errors[query].all, block, coordinates.tails(index), begin,
-                      shortlist);
-        shortlist.give_up_beyond(k, most_candidates(k));
-      }
+  const CoordinateQueries queries(coordinates, channels, facts, which, similarity, k, execution);
+  const std::size_t n = queries.size(), together = group_columns / queries.columns.per_query;
+  const std::size_t groups = (n + together - 1) / together, numbers = coordinates.levels() * block_rows;
+  std::unique_ptr<float[]> scores;
+  Chosen chosen{std::vector<double>(n, std::numeric_limits<double>::infinity()), {}, n * blocks()};
+  if (2 * crowded.load() <= scored.load() + 16) {  // else they would have excluded too little
+    scores = score(queries, execution);
+    chosen = choose(queries, scores.get(), similarity, k, execution);
+  }
+  const BlockRanges ranges(blocks(), sizeof(std::int16_t) * numbers,
+                           chosen.blocks * queries.columns.per_query * numbers / (blocks() * groups), execution);
+  return sweep(ranges.items * groups, chosen.limits, k, execution, [&](std::size_t item, SearchWorker& worker) {
+    const std::size_t first = item % groups * together, n_here = std::min(together, n - first);
+    const std::size_t begin = ranges.begin(item / groups), blocks_here = ranges.end(item / groups) - begin;
+    std::vector<std::uint64_t> wanted(blocks_here, scores ? 0 : ~std::uint64_t{0} >> (64 - n_here));
+    for (std::size_t i = 0; scores && i < n_here; ++i) {
+      const float* const own = scores.get() + (first + i) * blocks() + begin;
+      const float least = chosen.least[first + i];
+      for (std::size_t at = 0; at < blocks_here; ++at) wanted[at] |= static_cast<std::uint64_t>(own[at] >= least) << i;
+    }
+    for (std::size_t at = 0; at < blocks_here; ++at) {
+      if (wanted[at] != 0) compare(queries, begin + at, first, wanted[at], k, worker);
     }
   });
 }

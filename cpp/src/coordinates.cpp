@@ -142,23 +142,28 @@ Coordinates::Rounded Coordinates::round(const double* coordinates, const cfloat*
 void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, std::size_t count,
                                const Execution& execution) {
   const std::size_t blocks = (count + block_rows - 1) / block_rows, padded_count = blocks * block_rows;
-  packed_.setZero(static_cast<Index>(padded_count * levels_));
+  leading_.setZero(static_cast<Index>(padded_count * lead_));
+  others_.setZero(static_cast<Index>(padded_count * (levels_ - lead_)));
   for (auto* const values : {&lead_tails_, &tails_, &norms_, &inverse_norms_}) values->assign(padded_count, 0.0f);
   const double highest = *std::max_element(norms, norms + count);
   reference_ = highest > 0.0 ? highest : 1.0;
   const auto workers = static_cast<std::size_t>(thread_count(blocks, execution.threads));
-  std::vector<double> scratch(workers * scratch_size()), lost(workers, 0.0);
+  const std::size_t together = rank_ > 0 ? group * levels_ : 0;  // their coordinates, then scratch
+  std::vector<double> space(workers * (together + scratch_size())), lost(workers, 0.0);
   parallel_for(blocks, execution, [&](std::size_t block, int worker) {
-    double* const coordinates = scratch.data() + static_cast<std::size_t>(worker) * scratch_size();
-    std::int16_t* const packed = packed_.data() + block * levels_ * block_rows;
+    double* const coordinates = space.data() + static_cast<std::size_t>(worker) * (together + scratch_size());
+    std::int16_t* const leading = leading_.data() + block * lead_ * block_rows;
+    std::int16_t* const others = others_.data() + block * (levels_ - lead_) * block_rows;
     const std::size_t first = block * block_rows, rows = std::min(block_rows, count - first);
     const cfloat* channels[group] = {};
     for (std::size_t row = 0; row < rows; ++row) channels[row] = channel(first + row);
-    if (rank_ > 0) multiply_basis(channels, rows, coordinates, coordinates + group * levels_);
+    if (rank_ > 0) multiply_basis(channels, rows, 0, slices(), coordinates, coordinates + together);
     for (std::size_t row = 0; row < rows; ++row) {
       const Rounded rounded =
           round(coordinates + row * levels_, channels[row], norms[first + row], [&](std::size_t level, double value) {
-            packed[(level / 2 * block_rows + row) * 2 + level % 2] = static_cast<std::int16_t>(value);
+            std::int16_t* const part = level < lead_ ? leading : others;
+            const std::size_t pair = (level < lead_ ? level : level - lead_) / 2;
+            part[(pair * block_rows + row) * 2 + level % 2] = static_cast<std::int16_t>(value);
           });
       lead_tails_[first + row] = rounded.lead_tail, tails_[first + row] = rounded.tail;
       double& most = lost[static_cast<std::size_t>(worker)];
@@ -175,54 +180,66 @@ void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, st
 void Coordinates::fill_basis(const Eigen::MatrixXcd& basis) {
   for (std::size_t begin = 0; begin < 2 * size_; begin += panel_depth) {
     const std::size_t depth = std::min(panel_depth, 2 * size_ - begin);
-    basis_.emplace_back(2 * rank_, depth);
+    basis_.emplace_back(rank_, depth);
     for (std::size_t i = 0; i < rank_; ++i) {
       for (std::size_t at = 0; at < depth; at += 2) {
         const cdouble value = basis(static_cast<Index>((begin + at) / 2), static_cast<Index>(i));
-        basis_.back().at(2 * i, at) = value.real(), basis_.back().at(2 * i, at + 1) = value.imag();
-        basis_.back().at(2 * i + 1, at) = -value.imag(), basis_.back().at(2 * i + 1, at + 1) = value.real();
+        basis_.back().at(i, at) = value.real(), basis_.back().at(i, at + 1) = value.imag();
       }
     }
   }
 }
 
 std::size_t Coordinates::bytes() const {
-  return sizeof(double) * 4 * rank_ * size_ + sizeof(std::int16_t) * static_cast<std::size_t>(packed_.size()) +
+  return sizeof(double) * 2 * rank_ * size_ +
+         sizeof(std::int16_t) * static_cast<std::size_t>(leading_.size() + others_.size()) +
          sizeof(float) * (lead_tails_.size() + tails_.size() + norms_.size() + inverse_norms_.size());
 }
 
+std::size_t Coordinates::slices() const { return (rank_ + slice_rows - 1) / slice_rows; }
 std::size_t Coordinates::scratch_size() const {
-  return rank_ == 0 ? 0 : group * (2 * levels_ + panel_depth + lane_padding);
+  return rank_ == 0 ? 0 : 2 * group * (panel_depth + lane_padding + padded(rank_));
 }
 
-/// [count, levels] in float64.
-void Coordinates::multiply_basis(const cfloat* const* channels, std::size_t count, double* coordinates,
-                                 double* scratch) const {
-  const std::size_t stride = panel_depth + lane_padding;
-  double* const part = scratch + group * stride;
-  std::fill_n(coordinates, count * levels_, 0.0);
+/// The product with a direction u is u^H q: real and imaginary parts are those of u's numbers, interleaved, with q's
+/// and with -j q's. So the basis is stored, and read, once for both.
+void Coordinates::multiply_basis(const cfloat* const* channels, std::size_t count, std::size_t first_slice,
+                                 std::size_t n_slices, double* coordinates, double* scratch) const {
+  constexpr std::size_t stride = panel_depth + lane_padding;
+  double* const products = scratch + 2 * group * stride;
+  const std::size_t begin = first_slice * slice_rows, rows = std::min(rank_ - begin, n_slices * slice_rows);
   for (std::size_t panel = 0; panel < basis_.size(); ++panel) {
+    const std::size_t depth = basis_[panel].depth();
     for (std::size_t column = 0; column < count; ++column) {
       const auto* const interleaved = reinterpret_cast<const float*>(channels[column]) + panel * panel_depth;
-      std::copy_n(interleaved, basis_[panel].depth(), scratch + column * stride);
+      double* const plain = scratch + 2 * column * stride;
+      double* const turned = plain + stride;
+      for (std::size_t at = 0; at < depth; at += 2) {
+        plain[at] = turned[at + 1] = interleaved[at];
+        plain[at + 1] = turned[at] = interleaved[at + 1];
+        turned[at + 1] = -turned[at + 1];
+      }
     }
-    basis_[panel].multiply(scratch, count, stride, part, levels_);
-    for (std::size_t i = 0; i < count * levels_; ++i) coordinates[i] += part[i];
+    basis_[panel].multiply_blocks(first_slice, n_slices, scratch, 2 * count, stride, products, rows);
+    for (std::size_t column = 0; column < count; ++column) {
+      const double* const real = products + 2 * column * rows;
+      double* const to = coordinates + column * levels_ + 2 * begin;
+      for (std::size_t i = 0; i < rows; ++i) {
+        to[2 * i] = (panel == 0 ? 0.0 : to[2 * i]) + real[i];
+        to[2 * i + 1] = (panel == 0 ? 0.0 : to[2 * i + 1]) + real[rows + i];
+      }
+    }
   }
 }
 
-void Coordinates::project(const cfloat* const* channels, const double* norms, std::size_t count, std::int16_t* out,
-                          std::size_t stride, Query* queries, double* scratch) const {
-  if (rank_ > 0) multiply_basis(channels, count, scratch, scratch + group * levels_);
-  for (std::size_t i = 0; i < count; ++i) {
-    std::int16_t* const to = out + i * stride;
-    const Rounded rounded = round(scratch + i * levels_, channels[i], norms[i], [to](std::size_t level, double value) {
-      to[level] = static_cast<std::int16_t>(value);
-    });
-    // Of entry and query; the basis; float64 coordinates; float32 sums of the products.
-    const double rounding = lost_ + (1.0 + lost_) * rounded.lost + 3.0 * defect_ + 1e-6;
-    queries[i] = {rounded.lead_tail, rounded.tail, rounding};
-  }
+Coordinates::Query Coordinates::project(const double* coordinates, const cfloat* channel, double norm,
+                                        std::int16_t* out) const {
+  const Rounded rounded = round(coordinates, channel, norm, [out](std::size_t level, double value) {
+    out[level] = static_cast<std::int16_t>(value);
+  });
+  // Of entry and query; the basis; float64 coordinates; float32 sums of the products.
+  const double rounding = lost_ + (1.0 + lost_) * rounded.lost + 3.0 * defect_ + 1e-6;
+  return {rounded.lead_tail, rounded.tail, rounding};
 }
 
 }  // namespace wavefix

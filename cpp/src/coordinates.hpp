@@ -32,13 +32,16 @@ class Coordinates {
 
   bool empty() const { return levels_ == 0; }
   std::size_t rank() const { return rank_; }  ///< of the basis, 0 without one
-  bool complete() const { return rank_ == 0 || rank_ == size_; }
+  std::size_t size() const { return size_; }  ///< of a channel
   /// Numbers of an entry, and how many of them are compared first.
   std::size_t levels() const { return levels_; }
   std::size_t lead() const { return lead_; }
   std::size_t bytes() const;
-  /// [levels / 2][block_rows][2]
-  const std::int16_t* block(std::size_t index) const { return packed_.data() + index * levels_ * block_rows; }
+  /// Of a block, [lead / 2][block_rows][2], which are read from one block to the next, and those behind.
+  const std::int16_t* leading(std::size_t block) const { return leading_.data() + block * lead_ * block_rows; }
+  const std::int16_t* others(std::size_t block) const {
+    return others_.data() + block * (levels_ - lead_) * block_rows;
+  }
 
   /// What of an entry, divided by its norm, the leading coordinates or all of them leave; at least.
   const float* lead_tails(std::size_t block) const { return lead_tails_.data() + block * block_rows; }
@@ -53,26 +56,30 @@ class Coordinates {
   struct Query {
     double lead_tail, tail, rounding;
   };
-  /// [levels] integers each of up to `group` channels, a multiple of `stride` apart. Scratch is [scratch_size()].
+  /// With a basis: [levels] coordinates in float64 each of up to `group` channels, those in some of the slices of the
+  /// basis, which threads can share. Scratch is [scratch_size()].
   static constexpr std::size_t group = 32;
+  std::size_t slices() const;
   std::size_t scratch_size() const;
-  void project(const cfloat* const* channels, const double* norms, std::size_t count, std::int16_t* out,
-               std::size_t stride, Query* queries, double* scratch) const;
+  void multiply_basis(const cfloat* const* channels, std::size_t count, std::size_t first_slice, std::size_t n_slices,
+                      double* coordinates, double* scratch) const;
+  /// [levels] integers of a channel. Without a basis, `coordinates` are not looked at.
+  Query project(const double* coordinates, const cfloat* channel, double norm, std::int16_t* out) const;
 
  private:
   struct Rounded;
   void choose_basis(const ChannelAt& channel, std::size_t count);
   void fill_basis(const Eigen::MatrixXcd& basis);
   void fill_entries(const ChannelAt& channel, const double* norms, std::size_t count, const Execution& execution);
-  void multiply_basis(const cfloat* const* channels, std::size_t count, double* coordinates, double* scratch) const;
   template <class Store>
   Rounded round(const double* coordinates, const cfloat* channel, double norm, const Store& store) const;
-  static constexpr std::size_t panel_depth = 512;  // of channels: what is worked on together stays in the L2 cache
+  static constexpr std::size_t panel_depth = 256;  // of channels: what is worked on together stays in the L2 cache
+  static constexpr std::size_t slice_rows = PackedMatrix<double>::block_rows;
 
   std::size_t rank_ = 0, size_ = 0, levels_ = 0, lead_ = 0;
   double defect_ = 0.0, lost_ = 0.0, reference_ = 1.0;  // ||U^H U - 1||; the most that rounding takes off an entry
-  std::vector<PackedMatrix<double>> basis_;  // panels of [2 rank, 2 size]: interleaved channel to coordinates
-  Buffer<std::int16_t> packed_;
+  std::vector<PackedMatrix<double>> basis_;  // panels of [rank, 2 size]: real and imaginary parts interleaved
+  Buffer<std::int16_t> leading_, others_;
   std::vector<float> lead_tails_, tails_, norms_, inverse_norms_;
 };
 

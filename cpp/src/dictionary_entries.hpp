@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -22,7 +23,6 @@ namespace wavefix {
 
 inline constexpr std::size_t block_rows = screened_rows;
 inline constexpr std::size_t group_columns = 64;  // multiplied at a time: a panel of them stays in the L2 cache
-inline constexpr std::size_t range_bytes = std::size_t{1} << 19;  // of entries that one thread takes at a time
 
 /// Scratch of one thread.
 struct SearchWorker {
@@ -31,11 +31,11 @@ struct SearchWorker {
   std::vector<float> rows, products;
   std::vector<double> energies, norms;  // of generated rows
   std::vector<Shortlist> shortlists;    // a query each
-  struct Bounds {                       // of a query's products with leading and with all coordinates, at a limit
-    ScreenBounds lead, all;
+  struct Bounds {                       // of a query's products with all coordinates, at a limit
+    ScreenBounds all;
     double limit = std::numeric_limits<double>::quiet_NaN();
   };
-  std::vector<Bounds> bounds;
+  std::vector<Bounds> bounds;  // a query each
 };
 
 /// What the passes know of one query.
@@ -43,6 +43,8 @@ struct QueryFacts {
   bool valid = false;
   double norm = 0.0;
 };
+
+struct CoordinateQueries;
 
 /// block_rows entries.
 struct EntryBlock {
@@ -60,7 +62,8 @@ struct Dictionary::Entries {
   std::unique_ptr<const ChannelModel> model;
   Grid grid;
   std::size_t memory_limit = default_memory_limit;
-  mutable std::atomic<std::size_t> tried{0}, failed{0};  // queries of the pass over coordinates
+  mutable std::atomic<std::size_t> tried{0}, failed{0};    // queries of the pass over coordinates
+  mutable std::atomic<std::size_t> scored{0}, crowded{0};  // by the leading ones; these left most blocks
 
   std::size_t channel_size() const { return n_antennas * n_subcarriers; }
   std::size_t stride() const { return row_stride(channel_size()); }
@@ -74,7 +77,9 @@ struct Dictionary::Entries {
   /// Bytes that a search holds for each query at most.
   std::size_t query_bytes(std::size_t k) const {
     const auto workers = static_cast<std::size_t>(thread_count(blocks(), 0));
-    return sizeof(float) * 2 * (stride() + row_stride(coordinates.levels() / 4)) +
+    const std::size_t in_coordinates =
+        coordinates.empty() ? 0 : sizeof(double) * coordinates.levels() + sizeof(float) * blocks();
+    return sizeof(float) * 2 * (stride() + row_stride(coordinates.levels() / 4)) + in_coordinates +
            workers * (sizeof(Candidate) * most_candidates(k) + sizeof(double) * k);
   }
   /// Queries that are searched for at a time.
@@ -93,11 +98,14 @@ struct Dictionary::Entries {
     }
   }
 
-  std::vector<SearchWorker> make_workers(std::size_t items, std::size_t queries, const Execution& execution) const {
+  /// `limits` are known of the queries of a sweep.
+  std::vector<SearchWorker> make_workers(std::size_t items, const std::vector<double>& limits,
+                                         const Execution& execution) const {
     std::vector<SearchWorker> made(static_cast<std::size_t>(thread_count(items, execution.threads)));
     for (SearchWorker& worker : made) {
       worker.products.resize(group_columns * block_rows);
-      worker.shortlists.resize(queries);
+      worker.shortlists.resize(limits.size()), worker.bounds.resize(limits.size());
+      for (std::size_t i = 0; i < limits.size(); ++i) worker.shortlists[i].known = limits[i];
       if (!model) continue;
       worker.channel.resize(channel_size());
       worker.workspace = model->make_workspace();
@@ -128,18 +136,28 @@ struct Dictionary::Entries {
     return {worker.rows.data(), worker.energies.data(), worker.norms.data()};
   }
 
-  std::vector<QueryFacts> describe(View<const cfloat, 3> queries) const;
-  /// Calls body(block, worker) for all blocks, and merges the shortlists of the workers.
+  std::vector<QueryFacts> describe(View<const cfloat, 3> queries, const Execution& execution) const;
+  /// Calls body(item, worker) for all items, and merges the shortlists of the workers.
   template <class Body>
-  std::vector<Shortlist> sweep(std::size_t queries, std::size_t k, std::size_t block_bytes, const Execution& execution,
-                               const Body& body) const;
+  std::vector<Shortlist> sweep(std::size_t items, const std::vector<double>& limits, std::size_t k,
+                               const Execution& execution, const Body& body) const;
+  std::unique_ptr<float[]> score(const CoordinateQueries& queries, const Execution& execution) const;
+  void compare(const CoordinateQueries& queries, std::size_t block, std::size_t first, std::uint64_t chosen,
+               std::size_t k, SearchWorker& worker) const;
+  struct Chosen {                // by their scores
+    std::vector<double> limits;  // each query's own: costs that k entries do not exceed
+    std::vector<float> least;    // scores of blocks that may hold one of the k
+    std::size_t blocks = 0;      // that score as much, of all queries together
+  };
+  Chosen choose(const CoordinateQueries& queries, const float* scores, Similarity similarity, std::size_t k,
+                const Execution& execution) const;
   using Passed = std::vector<Shortlist>;  // of the queries `which`
   Passed search_coordinates(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
                             const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
                             const Execution& execution) const;
   Passed search_rows(View<const cfloat, 3> queries, const std::vector<QueryFacts>& facts,
-                     const std::vector<std::size_t>& which, Similarity similarity, std::size_t k,
-                     const Execution& execution) const;
+                     const std::vector<std::size_t>& which, const std::vector<double>& limits, Similarity similarity,
+                     std::size_t k, const Execution& execution) const;
   std::vector<Shortlist> scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
                               const Execution& execution) const;
   void settle(Similarity similarity, std::size_t k, const cfloat* query, const QueryFacts& facts, Shortlist& shortlist,

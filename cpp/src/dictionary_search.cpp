@@ -33,13 +33,16 @@ struct RelativeNorms {
 
 }  // namespace
 
-std::vector<QueryFacts> Dictionary::Entries::describe(View<const cfloat, 3> queries) const {
+std::vector<QueryFacts> Dictionary::Entries::describe(View<const cfloat, 3> queries, const Execution& execution) const {
   std::vector<QueryFacts> facts(queries.shape[0]);
-  for (std::size_t query = 0; query < facts.size(); ++query) {
-    const double energy = detail::energy(queries.row(query), channel_size());
-    facts[query].valid = std::isfinite(energy);
-    facts[query].norm = std::sqrt(energy);
-  }
+  const Shares shares(facts.size(), 4 * channel_size());
+  parallel_for(shares.items, execution, [&](std::size_t item, int) {
+    for (std::size_t query = shares.begin(item); query < shares.end(item); ++query) {
+      const double energy = detail::energy(queries.row(query), channel_size());
+      facts[query].valid = std::isfinite(energy);
+      facts[query].norm = std::sqrt(energy);
+    }
+  });
   return facts;
 }
 
@@ -47,7 +50,8 @@ std::vector<QueryFacts> Dictionary::Entries::describe(View<const cfloat, 3> quer
 /// (2 size + 4) 2^-24 ||a|| ||b|| in each part.
 std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> queries,
                                                         const std::vector<QueryFacts>& facts,
-                                                        const std::vector<std::size_t>& which, Similarity similarity,
+                                                        const std::vector<std::size_t>& which,
+                                                        const std::vector<double>& limits, Similarity similarity,
                                                         std::size_t k, const Execution& execution) const {
   const std::size_t n = which.size(), size = channel_size();
   const double rounding = std::sqrt(2.0) * (2.0 * static_cast<double>(size) + 4.0) * std::ldexp(1.0, -24);
@@ -63,7 +67,7 @@ std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> qu
     errors[i] = {scale, rounding * norm, 0.0, underflow(size) * scale, false};
   }
   const std::size_t together = group_columns / columns.per_query;
-  return sweep(n, k, sizeof(float) * stride() * block_rows, execution, [&](std::size_t index, SearchWorker& worker) {
+  const auto compare = [&](std::size_t index, SearchWorker& worker) {
     const EntryBlock block = prepare_block(index, worker);
     const std::size_t begin = index * block_rows, rows_here = std::min(block_rows, count - begin);
     const RelativeNorms relative(block, rows_here);
@@ -87,13 +91,19 @@ std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> qu
         }
       }
     }
+  };
+  const std::size_t generated = model ? 64 * stride() * block_rows : 0;
+  const BlockRanges ranges(blocks(), sizeof(float) * stride() * block_rows, 4 * stride() * block_rows * n + generated,
+                           execution);
+  return sweep(ranges.items, limits, k, execution, [&](std::size_t item, SearchWorker& worker) {
+    for (std::size_t block = ranges.begin(item); block < ranges.end(item); ++block) compare(block, worker);
   });
 }
 
 /// Every entry that no bound can exclude stays on the shortlist of its query.
 std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, Similarity similarity, std::size_t k,
                                                  const Execution& execution) const {
-  std::vector<QueryFacts> facts = describe(queries);
+  std::vector<QueryFacts> facts = describe(queries, execution);
   std::vector<Shortlist> shortlists(facts.size());
   std::vector<std::size_t> left;
   for (std::size_t query = 0; query < facts.size(); ++query) {
@@ -113,7 +123,9 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
     keep(search_coordinates(queries, facts, left, similarity, k, execution));
   }
   if (left.empty()) return shortlists;
-  std::vector<Shortlist> found = search_rows(queries, facts, left, similarity, k, execution);
+  std::vector<double> limits;
+  for (const std::size_t query : left) limits.push_back(shortlists[query].known);
+  std::vector<Shortlist> found = search_rows(queries, facts, left, limits, similarity, k, execution);
   for (std::size_t i = 0; i < left.size(); ++i) shortlists[left[i]] = std::move(found[i]);
   return shortlists;
 }
@@ -146,7 +158,7 @@ void Dictionary::Entries::settle(Similarity similarity, std::size_t k, const cfl
   shortlist.prune(k);
   if (shortlist.candidates.size() <= most_candidates(k) / 2) return;
   const auto best = best_of(similarity, k, query, facts.norm, shortlist, worker);
-  shortlist = {};
+  shortlist.candidates.clear(), shortlist.best_upper_bounds.clear();
   for (const auto& [distance, index] : best) {
     shortlist.bound(k, cost_at(similarity, distance, facts.norm));
     shortlist.candidates.push_back({-std::numeric_limits<double>::infinity(), index});
@@ -157,16 +169,19 @@ void Dictionary::Entries::rank(View<const cfloat, 3> queries, std::vector<Shortl
                                View<std::int64_t, 2> indices, View<double, 2> distances,
                                const Execution& execution) const {
   const std::size_t n = queries.shape[0], k = indices.shape[1];
-  std::vector<SearchWorker> workers = make_workers(n, 0, execution);
-  parallel_for(n, execution, [&](std::size_t query, int worker) {
-    std::fill_n(indices.row(query), k, std::int64_t{-1});
-    std::fill_n(distances.row(query), k, std::numeric_limits<double>::quiet_NaN());
-    const double norm = std::sqrt(detail::energy(queries.row(query), channel_size()));
-    const auto ranked =
-        best_of(similarity, k, queries.row(query), norm, shortlists[query], workers[static_cast<std::size_t>(worker)]);
-    for (std::size_t place = 0; place < ranked.size(); ++place) {
-      distances.row(query)[place] = ranked[place].first;
-      indices.row(query)[place] = static_cast<std::int64_t>(ranked[place].second);
+  const Shares shares(n, (model ? 64 : 16) * (k + 1) * channel_size());  // as if two or three were evaluated for each
+  std::vector<SearchWorker> workers = make_workers(shares.items, {}, execution);
+  parallel_for(shares.items, execution, [&](std::size_t item, int worker) {
+    for (std::size_t query = shares.begin(item); query < shares.end(item); ++query) {
+      std::fill_n(indices.row(query), k, std::int64_t{-1});
+      std::fill_n(distances.row(query), k, std::numeric_limits<double>::quiet_NaN());
+      const double norm = std::sqrt(detail::energy(queries.row(query), channel_size()));
+      const auto ranked = best_of(similarity, k, queries.row(query), norm, shortlists[query],
+                                  workers[static_cast<std::size_t>(worker)]);
+      for (std::size_t place = 0; place < ranked.size(); ++place) {
+        distances.row(query)[place] = ranked[place].first;
+        indices.row(query)[place] = static_cast<std::int64_t>(ranked[place].second);
+      }
     }
   });
 }

@@ -52,6 +52,7 @@ struct Kernels {
   void (*row_products)(const RowProducts&);
   void (*pair_products)(const PairProducts&);
   void (*screen)(const Screen&);
+  void (*score)(const Scores&);
 };
 
 extern const Kernels generic_kernels;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
 
 #include "kernels.hpp"
@@ -50,19 +51,26 @@ class PackedMatrix {
   /// place(level) is level below `split`, and level + gap from there on.
   void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride,
                 std::size_t split, std::size_t gap) const {
-    const PackedProduct<T> product{data_.data(), rows_, depth_,        split, gap,
-                                   columns,      count, column_stride, out,   out_stride};
+    run({data_.data(), rows_, depth_, split, gap, columns, count, column_stride, out, out_stride});
+  }
+  void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride) const {
+    multiply(columns, count, column_stride, out, out_stride, depth_, 0);
+  }
+  /// The rows of some blocks only; out starts with the first of them.
+  void multiply_blocks(std::size_t first, std::size_t n_blocks, const T* columns, std::size_t count,
+                       std::size_t column_stride, T* out, std::size_t out_stride) const {
+    const std::size_t row = first * block_rows, rows = std::min(rows_ - row, n_blocks * block_rows);
+    run({data_.data() + row * depth_, rows, depth_, depth_, 0, columns, count, column_stride, out, out_stride});
+  }
+
+ private:
+  static void run(const PackedProduct<T>& product) {
     if constexpr (sizeof(T) == sizeof(float)) {
       kernels().multiply_float(product);
     } else {
       kernels().multiply_double(product);
     }
   }
-  void multiply(const T* columns, std::size_t count, std::size_t column_stride, T* out, std::size_t out_stride) const {
-    multiply(columns, count, column_stride, out, out_stride, depth_, 0);
-  }
-
- private:
   std::size_t rows_ = 0, depth_ = 0;
   Buffer<T> data_;
 };

@@ -45,6 +45,20 @@ class Screener {
     return {below(a), below(b), below(c), below(d)};
   }
 
+  /// Bounds for the scores of blocks of normalized entries, without a limit.
+  ScreenBounds score_bounds(const ErrorBound& error, double reference) const {
+    return bounds(error, reference, similarity_ == Similarity::phase_sensitive ? norm_ * norm_ : 0.0);
+  }
+
+  /// A block that scores less holds no entry within the limit.
+  float least_score(const ErrorBound& error, double reference, double limit) const {
+    const double least = similarity_ == Similarity::phase_sensitive
+                             ? 0.5 * (norm_ * norm_ - limit) / (error.scale * reference)
+                             : -limit * norm_ / error.scale;
+    if (!(std::abs(least) < 1e30)) return -std::numeric_limits<float>::infinity();
+    return static_cast<float>(least - 2e-6 * std::abs(least));  // scores are rounded
+  }
+
   /// Lists the rows `wanted` of a block whose first entry is `first`.
   void list(unsigned wanted, const float* products, const ErrorBound& error, const EntryBlock& block,
             const float* tails, std::size_t first, Shortlist& shortlist) const {
@@ -70,8 +84,5 @@ class Screener {
   std::size_t k_;
   double norm_;
 };
-
-/// Bits of the first `count` rows of a block.
-inline unsigned first_bits(std::size_t count) { return count < block_rows ? (1u << count) - 1u : ~0u; }
 
 }  // namespace wavefix

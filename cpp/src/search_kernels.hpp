@@ -49,4 +49,16 @@ struct Screen {
   unsigned* wanted;  // [n] bits of the rows that are not excluded
 };
 
+/// How much of a block the queries may want: of each, the largest of (product - a u - c w - d) u, or of the magnitude
+/// of the product less c w + d where magnitudes count, over all rows; infinite if one of them is no number. Where that
+/// is less than b, or than what a limit adds to d, a screen would exclude every row.
+struct Scores {
+  const float *u, *w;  // [screened_rows]
+  const float* const* products;
+  const ScreenBounds* bounds;  // [n]
+  std::size_t n;
+  bool magnitudes;
+  float* scores;  // [n]
+};
+
 }  // namespace wavefix

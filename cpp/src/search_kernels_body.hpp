@@ -192,5 +192,55 @@ void screen(const Screen& task) {
   }
 }
 
+/// b where one of them is no number.
+inline Floats larger(Floats a, Floats b) {
+  const Ints above = (Ints)(a > b);
+  return (Floats)(((Ints)a & above) | ((Ints)b & ~above));
+}
+template <std::size_t Stride, std::size_t... I>
+inline Floats exchanged(Floats value, Indices<I...>) {
+  return __builtin_shufflevector(value, value, (I ^ Stride)...);
+}
+/// Every lane the largest of all.
+template <std::size_t Stride>
+inline Floats largest(Floats value) {
+  if constexpr (Stride > 0) {
+    value = largest<Stride / 2>(larger(value, exchanged<Stride>(value, LaneIndices())));
+  }
+  return value;
+}
+
+template <bool Magnitudes>
+void score_queries(const Scores& task) {
+  for (std::size_t query = 0; query < task.n; ++query) {
+    const ScreenBounds bounds = task.bounds[query];
+    const float* const real = task.products[query];
+    Floats best = broadcast(-__builtin_inff());
+    Ints unknown = Ints{};
+    for (std::size_t row = 0; row < screened_rows; row += lane_width) {
+      const Floats product = load(real + row), u = load(task.u + row),
+                   beside = bounds.c * load(task.w + row) + bounds.d;
+      Floats score;
+      if (Magnitudes) {
+        const Floats imag = load(real + screened_rows + row);
+        score = root(product * product + imag * imag) - beside;
+      } else {
+        score = (product - (bounds.a * u + beside)) * u;
+      }
+      unknown |= (Ints)(score != score);
+      best = larger(score, best);
+    }
+    task.scores[query] = bits_of(unknown) != 0 ? __builtin_inff() : largest<lane_width / 2>(best)[0];
+  }
+}
+
+void score(const Scores& task) {
+  if (task.magnitudes) {
+    score_queries<true>(task);
+  } else {
+    score_queries<false>(task);
+  }
+}
+
 }  // namespace
 }  // namespace wavefix

@@ -24,10 +24,11 @@ struct Shortlist {
   std::vector<double> best_upper_bounds;  // max-heap of the k smallest upper bounds
   std::vector<Candidate> candidates;
   bool given_up = false;  // bounds that exclude too little: the next, finer pass decides
+  double known = std::numeric_limits<double>::infinity();  // k entries, perhaps not of this list, cost no more
 
   /// What a wanted entry's lower bound may not exceed.
   double limit(std::size_t k) const {
-    return best_upper_bounds.size() < k ? std::numeric_limits<double>::infinity() : best_upper_bounds.front();
+    return best_upper_bounds.size() < k ? known : std::min(known, best_upper_bounds.front());
   }
 
   void bound(std::size_t k, double upper) {

@@ -67,6 +67,11 @@ inline Doubles root(Doubles value) {
   for (std::size_t lane = 0; lane < lane_width / 2; ++lane) out[lane] = __builtin_sqrt(value[lane]);
   return out;
 }
+inline Floats root(Floats value) {
+  Floats out;
+  for (std::size_t lane = 0; lane < lane_width; ++lane) out[lane] = __builtin_sqrtf(value[lane]);
+  return out;
+}
 inline Wide root(Wide value) { return {root(value.low), root(value.high)}; }
 inline Wide inverse_of(Wide value) { return {1.0 / value.low, 1.0 / value.high}; }
 

@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "plane_wave_model.hpp"
 #include "wavefix/error.hpp"
@@ -60,6 +62,54 @@ TEST_CASE("measurements that are not finite are refused") {
   CHECK_THROWS_AS(
       Dictionary::from_measurements(View<const double, 2>(position, {1, 3}), View<const cfloat, 3>(channel, {1, 0, 2})),
       ShapeError);
+}
+
+TEST_CASE("stored entries give the same answers, ties included, for any threads, batch and order of queries") {
+  constexpr std::size_t size = 64, count = 3000, directions = 12, n = 100, k = 3;
+  std::mt19937 generator(7);
+  std::normal_distribution<float> normal;
+  const auto random = [&] { return cfloat(normal(generator), normal(generator)); };
+  std::vector<cfloat> basis(directions * size), entries(count * size);
+  for (cfloat& value : basis) value = random();
+  for (std::size_t entry = 0; entry < count; ++entry) {
+    for (std::size_t at = 0; at < size; ++at) entries[entry * size + at] = 0.02f * random();
+    for (std::size_t d = 0; d < directions; ++d) {
+      const cfloat weight = random();
+      for (std::size_t at = 0; at < size; ++at) entries[entry * size + at] += weight * basis[d * size + at];
+    }
+  }
+  for (std::size_t entry = 10; entry < count; entry += 700)
+    std::copy_n(&entries[3 * size], size, &entries[entry * size]);
+  std::vector<cfloat> queries(entries.begin(), entries.begin() + n * size);
+  for (std::size_t at = n / 2 * size; at < n * size; ++at) queries[at] += random();
+  const std::vector<double> positions(3 * count);
+  for (const bool subspace : {true, false}) {
+    const Dictionary dictionary =
+        Dictionary::from_measurements(View<const double, 2>(positions.data(), {count, 3}),
+                                      View<const cfloat, 3>(entries.data(), {count, 8, 8}), subspace);
+    CHECK((dictionary.rank() > 0) == subspace);
+    for (const Similarity similarity : {Similarity::phase_sensitive, Similarity::phase_insensitive}) {
+      std::vector<std::int64_t> wanted(n * k), found(n * k);
+      std::vector<double> distances(n * k), again(n * k);
+      const auto search = [&](std::size_t first, std::size_t rows, int threads, std::vector<std::int64_t>& indices,
+                              std::vector<double>& at) {
+        dictionary.search(View<const cfloat, 3>(queries.data() + first * size, {rows, 8, 8}), similarity,
+                          View<std::int64_t, 2>(indices.data() + first * k, {rows, k}),
+                          View<double, 2>(at.data() + first * k, {rows, k}), {threads, {}});
+      };
+      search(0, n, 1, wanted, distances);
+      CHECK(std::vector<std::int64_t>(&wanted[3 * k], &wanted[4 * k]) == std::vector<std::int64_t>{3, 10, 710});
+      for (const int threads : {1, 2, 3, 8}) {
+        for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, n}) {
+          for (std::size_t left = n; left > 0; left -= std::min(left, batch)) {  // the last ones first
+            search(left - std::min(left, batch), std::min(left, batch), threads, found, again);
+          }
+          CHECK(found == wanted);
+          CHECK(again == distances);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <random>
@@ -82,6 +84,44 @@ TEST_CASE("every level excludes what is below the bounds, and nothing that is no
         CHECK(expected != 0);
         CHECK(expected != ~0u);
       }
+    }
+  }
+}
+
+TEST_CASE("every level scores a block by its best row, above all others where a row is no number") {
+  std::mt19937 generator(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> u(screened_rows), w(screened_rows), products(4 * screened_rows);
+  for (auto* const values : {&u, &w, &products}) {
+    for (float& value : *values) value = normal(generator);
+  }
+  for (float& value : u) value = 0.5f + std::abs(value);
+  const ScreenBounds bounds[2] = {{0.5f, 0.0f, -0.25f, -0.125f}, {1.0f, 0.0f, -0.5f, 0.5f}};
+  const float* const from[2] = {products.data(), products.data() + 2 * screened_rows};
+  const Kernels* list[most_levels];
+  for (std::size_t index = 0, count = usable_kernels(list); index < count; ++index) {
+    CAPTURE(list[index]->level);
+    for (const bool magnitudes : {false, true}) {
+      float scores[2];
+      list[index]->score({u.data(), w.data(), from, bounds, 2, magnitudes, scores});
+      for (std::size_t query = 0; query < 2; ++query) {
+        const ScreenBounds& b = bounds[query];
+        double best = -std::numeric_limits<double>::infinity();
+        for (std::size_t row = 0; row < screened_rows; ++row) {
+          const double re = from[query][row], im = from[query][screened_rows + row];
+          const double beside = double{b.c} * w[row] + b.d;
+          const double score =
+              magnitudes ? std::hypot(re, im) - beside : (re - (double{b.a} * u[row] + beside)) * u[row];
+          best = std::max(best, score);
+        }
+        CHECK(scores[query] == doctest::Approx(best).epsilon(1e-6));
+      }
+      const float kept = products[7];
+      products[7] = std::numeric_limits<float>::quiet_NaN();
+      list[index]->score({u.data(), w.data(), from, bounds, 2, magnitudes, scores});
+      CHECK(scores[0] == std::numeric_limits<float>::infinity());
+      CHECK(scores[1] < std::numeric_limits<float>::infinity());
+      products[7] = kept;
     }
   }
 }
