@@ -104,7 +104,7 @@ def fit(kind: str, **options: Any) -> None:
 def regress() -> None:
     from wavefix.training import PositionRegressor
 
-    PositionRegressor(progress=False).fit(data("spherical", 2000, 32, 32))
+    PositionRegressor().fit(data("spherical", 2000, 32, 32), progress=False)
 
 
 CALLS: dict[str, Callable[[], Any]] = {
@@ -142,7 +142,7 @@ FITS: dict[str, Callable[[], Any]] = {
 
 @functools.cache
 def large_file() -> bytes:
-    return random_spherical_model(0, antennas=2048, subcarriers=2048, sources=2000, gates=True).data
+    return random_spherical_model(0, antennas=1 << 16, subcarriers=2, sources=1, gates=False).data
 
 
 def longest_silence(call: Callable[[], Any], seconds: float) -> float:
@@ -158,6 +158,7 @@ OFTEN = [name for name in CALLS if "grid" not in name or "off_grid_pi_ps_circles
 @pytest.mark.parametrize("name", OFTEN)
 def test_interrupts_are_answered_within_a_second(name: str) -> None:
     _ = wide("planar", 16), wide("planar"), wide("spherical"), data("spherical", 1300, 128, 128)  # what calls share
+    _ = large_file()
     assert longest_silence(CALLS[name], FEW) < 1.0
 
 
@@ -167,4 +168,5 @@ def test_interrupts_are_answered_in_later_stages(name: str) -> None:
     if name in FITS:
         pytest.importorskip("torch")
     _ = wide("planar", 16), wide("spherical"), data("spherical", 1300, 128, 128), data("spherical", 2000, 32, 32)
+    _ = large_file()
     assert longest_silence(CALLS.get(name) or FITS[name], MANY) < 1.0
