@@ -303,3 +303,31 @@ def test_fit_takes_hostile_data(case: str) -> None:
         assert np.isfinite(wfx.fit(hostile, "spherical", max_rounds=1, progress=False).validation_nmse)
     assert np.isfinite(model.synthesize(data.positions)).all()
     assert model.synthesize(data.positions).any()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e30, 1e290])
+def test_frequencies_of_any_scale_have_an_answer(scale: float) -> None:
+    model = wfx.ChannelModel.from_bytes(spherical_file(frequencies=lambda f: f * scale).data)
+    positions = random_positions(model, 3)
+    channels, jacobian = model.synthesize(positions, jacobian=True)
+    fixes = wfx.Localizer(model).locate(channels)
+    defined = scale < 1.0  # else paths are more cycles long than a number can tell apart
+    assert np.isfinite(channels).all() == np.isfinite(jacobian).all() == defined
+    assert np.isfinite(wfx.refine(model, channels, positions).position).all() == defined
+    assert (fixes.status != Status.INVALID_INPUT).all() == np.isfinite(fixes.position).all() == defined
+    assert np.isfinite(wfx.position_error_bound(model, positions, 10.0)).all() <= defined
+    data = dataset(np.where(defined, channels, 1), model, positions)
+    with np.errstate(over="ignore"):
+        far = wfx.ChannelDataset(data.channels, data.antenna_positions * 1e30, data.frequencies, positions * 1e300)
+    np.testing.assert_array_equal(far.positions, positions * 1e300)
+
+
+def test_an_evaluation_of_nothing_says_so() -> None:
+    model = plane_wave_model(0, extent=1.0)
+    positions = random_positions(model, 3)
+    silent = dataset(np.zeros((3, 8, 12), np.complex64), model, positions)
+    (method,) = wfx.evaluate(model, silent, localizers=["float_fix"]).methods
+    assert method.summary.median == np.inf
+    assert method.status_share == {"invalid_input": 1.0}
+    with pytest.raises(wfx.DataError, match="not finite"):
+        dataset(np.full((3, 8, 12), np.nan, np.complex64), model, positions)

@@ -1,83 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinates.hpp"
 
-#include <Eigen/Eigenvalues>
-#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "channel_math.hpp"
+#include "directions.hpp"
 
 namespace wavefix {
 namespace {
 
-using Matrix = Eigen::MatrixXcd;
 using Eigen::Index;
-
-constexpr double wanted_tail = 1e-3;     // of the energy: an inner product of noise-free channels then errs by as much
-constexpr double tolerated_tail = 3e-2;  // where that takes too many directions
-constexpr std::size_t most_samples = 320;
-constexpr std::size_t rank_step = 8;
-constexpr std::size_t lead_step = 4;
-constexpr double lead_tail = 0.1;     // of the energy, that the coordinates which are compared first may leave
-constexpr double rotated_tail = 0.3;  // that a quarter of the directions may leave, if the basis is to hold all
-constexpr std::size_t largest_rotation = 128;  // by which a query is turned in less time than it is searched for
-
-/// More directions than this would cost more than they save: a sweep is to cost a quarter of the full one at most, and
-/// the projection of a query is not to cost more than the sweep.
-std::size_t highest_rank(std::size_t count, std::size_t size, std::size_t samples) {
-  return std::min({size / 4, count / 16, samples / 2}) / rank_step * rank_step;
-}
-
-/// Entries spread over the dictionary, each divided by the largest norm.
-Matrix samples_of(const ChannelAt& channel, std::size_t count, std::size_t size) {
-  const std::size_t taken = std::min(most_samples, count / 4);
-  Matrix samples(static_cast<Index>(size), static_cast<Index>(taken));
-  const double golden = 0.5 * (std::sqrt(5.0) - 1.0);  // its multiples fill the unit interval evenly
-  double highest = 0.0;
-  for (Index column = 0; column < samples.cols(); ++column) {
-    const double place = golden * static_cast<double>(column + 1);
-    const auto index = static_cast<std::size_t>((place - std::floor(place)) * static_cast<double>(count));
-    const Eigen::Map<const Eigen::VectorXcf> entry(channel(std::min(index, count - 1)), samples.rows());
-    samples.col(column) = entry.cast<cdouble>();
-    highest = std::max(highest, samples.col(column).norm());
-  }
-  if (highest > 0.0 && std::isfinite(1.0 / highest)) samples *= 1.0 / highest;
-  return samples;
-}
-
-/// Directions of most energy among samples, and the numbers of them that are worth keeping and comparing first.
-struct Directions {
-  Matrix basis;
-  std::size_t lead = 0;
-};
-
-/// None if energy is everywhere.
-Directions principal_directions(const Matrix& samples, std::size_t count, std::size_t size) {
-  const bool wide = samples.cols() >= samples.rows();
-  const Matrix gram = wide ? Matrix(samples * samples.adjoint()) : Matrix(samples.adjoint() * samples);
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(gram);
-  const Eigen::VectorXd& energies = solver.eigenvalues();  // ascending
-  const double total = energies.sum();
-  const std::size_t highest = highest_rank(count, size, static_cast<std::size_t>(gram.rows()));
-  if (solver.info() != Eigen::Success || !(total > 0.0) || highest == 0) return {};
-  const auto tail = [&](std::size_t rank) {
-    return energies.head(gram.rows() - static_cast<Index>(rank)).sum() / total;
-  };
-  Directions found;
-  std::size_t rank = rank_step;
-  while (rank < highest && tail(rank) > wanted_tail) rank += rank_step;
-  const bool whole = wide && size <= largest_rotation && count >= 8 * size && tail(rank) <= rotated_tail;
-  if (tail(rank) > wanted_tail && whole) rank = size;
-  if (rank < size && tail(rank) > tolerated_tail) return {};
-  found.lead = lead_step;
-  while (found.lead < rank && tail(found.lead) > lead_tail) found.lead += lead_step;
-  const Matrix chosen = solver.eigenvectors().rightCols(static_cast<Index>(rank)).rowwise().reverse();
-  const Eigen::HouseholderQR<Matrix> factors(wide ? chosen : Matrix(samples * chosen));
-  found.basis = factors.householderQ() * Matrix::Identity(samples.rows(), static_cast<Index>(rank));
-  return found;
-}
 
 /// Rounded to the nearest for |value| < 2^51, without a call.
 inline double nearest(double value) {
@@ -101,19 +35,20 @@ struct Coordinates::Rounded {
 Coordinates::Coordinates(const ChannelAt& channel, const double* norms, std::size_t count, std::size_t size, bool basis,
                          const Execution& execution)
     : size_(size), levels_(2 * size), lead_(2 * size) {
-  if (size >= 2 * lead_step) lead_ = 2 * ((size / 4 + lead_step - 1) / lead_step * lead_step);
-  if (basis && highest_rank(count, size, most_samples) > 0) choose_basis(channel, count);
+  constexpr std::size_t step = 4;
+  if (size >= 2 * step) lead_ = 2 * ((size / 4 + step - 1) / step * step);
+  if (basis && basis_may_pay(count, size)) choose_basis(channel, count, execution);
   if (4 * lead_ > 3 * levels_) lead_ = levels_;
   fill_entries(channel, norms, count, execution);
 }
 
-void Coordinates::choose_basis(const ChannelAt& channel, std::size_t count) {
-  const Directions found = principal_directions(samples_of(channel, count, size_), count, size_);
+void Coordinates::choose_basis(const ChannelAt& channel, std::size_t count, const Execution& execution) {
+  const Directions found = principal_directions(channel, count, size_, execution);
   if (found.basis.size() == 0) return;
   rank_ = static_cast<std::size_t>(found.basis.cols());
   levels_ = 2 * rank_, lead_ = 2 * found.lead;
-  defect_ = (found.basis.adjoint() * found.basis - Matrix::Identity(found.basis.cols(), found.basis.cols())).norm();
-  fill_basis(found.basis);
+  defect_ = found.defect;
+  fill_basis(found.basis, execution);
 }
 
 template <class Store>
@@ -142,8 +77,8 @@ Coordinates::Rounded Coordinates::round(const double* coordinates, const cfloat*
 void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, std::size_t count,
                                const Execution& execution) {
   const std::size_t blocks = (count + block_rows - 1) / block_rows, padded_count = blocks * block_rows;
-  leading_.setZero(static_cast<Index>(padded_count * lead_));
-  others_.setZero(static_cast<Index>(padded_count * (levels_ - lead_)));
+  leading_.resize(static_cast<Index>(padded_count * lead_));
+  others_.resize(static_cast<Index>(padded_count * (levels_ - lead_)));
   for (auto* const values : {&lead_tails_, &tails_, &norms_, &inverse_norms_}) values->assign(padded_count, 0.0f);
   const double highest = *std::max_element(norms, norms + count);
   reference_ = highest > 0.0 ? highest : 1.0;
@@ -154,6 +89,8 @@ void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, st
     double* const coordinates = space.data() + static_cast<std::size_t>(worker) * (together + scratch_size());
     std::int16_t* const leading = leading_.data() + block * lead_ * block_rows;
     std::int16_t* const others = others_.data() + block * (levels_ - lead_) * block_rows;
+    std::fill_n(leading, lead_ * block_rows, std::int16_t{0});
+    std::fill_n(others, (levels_ - lead_) * block_rows, std::int16_t{0});
     const std::size_t first = block * block_rows, rows = std::min(block_rows, count - first);
     const cfloat* channels[group] = {};
     for (std::size_t row = 0; row < rows; ++row) channels[row] = channel(first + row);
@@ -177,17 +114,18 @@ void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, st
   lost_ = *std::max_element(lost.begin(), lost.end());
 }
 
-void Coordinates::fill_basis(const Eigen::MatrixXcd& basis) {
-  for (std::size_t begin = 0; begin < 2 * size_; begin += panel_depth) {
-    const std::size_t depth = std::min(panel_depth, 2 * size_ - begin);
-    basis_.emplace_back(rank_, depth);
+void Coordinates::fill_basis(const Eigen::MatrixXcd& basis, const Execution& execution) {
+  basis_.resize((2 * size_ + panel_depth - 1) / panel_depth);
+  parallel_for(basis_.size(), execution, [&](std::size_t panel, int) {
+    const std::size_t begin = panel * panel_depth, depth = std::min(panel_depth, 2 * size_ - begin);
+    basis_[panel] = PackedMatrix<double>(rank_, depth);
     for (std::size_t i = 0; i < rank_; ++i) {
       for (std::size_t at = 0; at < depth; at += 2) {
         const cdouble value = basis(static_cast<Index>((begin + at) / 2), static_cast<Index>(i));
-        basis_.back().at(i, at) = value.real(), basis_.back().at(i, at + 1) = value.imag();
+        basis_[panel].at(i, at) = value.real(), basis_[panel].at(i, at + 1) = value.imag();
       }
     }
-  }
+  });
 }
 
 std::size_t Coordinates::bytes() const {
@@ -229,6 +167,7 @@ void Coordinates::multiply_basis(const cfloat* const* channels, std::size_t coun
         to[2 * i + 1] = (panel == 0 ? 0.0 : to[2 * i + 1]) + real[rows + i];
       }
     }
+    checkpoint();
   }
 }
 

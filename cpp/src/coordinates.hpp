@@ -5,9 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "directions.hpp"
 #include "packed_matrix.hpp"
 #include "search_kernels.hpp"
 #include "wavefix/dictionary.hpp"
@@ -15,9 +15,6 @@
 #include "wavefix/views.hpp"
 
 namespace wavefix {
-
-/// Channel i of a dictionary, size complex numbers.
-using ChannelAt = std::function<const cfloat*(std::size_t index)>;
 
 class Coordinates {
  public:
@@ -68,8 +65,8 @@ class Coordinates {
 
  private:
   struct Rounded;
-  void choose_basis(const ChannelAt& channel, std::size_t count);
-  void fill_basis(const Eigen::MatrixXcd& basis);
+  void choose_basis(const ChannelAt& channel, std::size_t count, const Execution& execution);
+  void fill_basis(const Eigen::MatrixXcd& basis, const Execution& execution);
   void fill_entries(const ChannelAt& channel, const double* norms, std::size_t count, const Execution& execution);
   template <class Store>
   Rounded round(const double* coordinates, const cfloat* channel, double norm, const Store& store) const;

@@ -15,6 +15,18 @@
 namespace wavefix {
 Dictionary::Dictionary(std::shared_ptr<const Entries> entries) : entries_(std::move(entries)) {}
 
+/// Gigabytes take seconds: several threads, and an interrupt is answered.
+void Dictionary::Entries::store(View<const cfloat, 3> channels, const Execution& execution) {
+  parallel_for(count, execution, [&](std::size_t row, int) {
+    energies[row] = detail::energy(channels.row(row), channels.stride());
+    norms[row] = std::sqrt(energies[row]);
+    if (!std::isfinite(energies[row])) throw DataError("channels: all values must be finite");
+    float* const to = rows.data() + row * stride();
+    const auto* const from = reinterpret_cast<const float*>(channels.row(row));
+    std::fill(std::copy_n(from, 2 * channels.stride(), to), to + stride(), 0.0f);
+  });
+}
+
 Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<const cfloat, 3> channels, bool subspace,
                                          const Execution& execution) {
   const Untrapped untrapped;
@@ -33,14 +45,8 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
   entries->positions.assign(positions.data, positions.data + positions.size());
   entries->energies.resize(entries->blocks() * block_rows);
   entries->norms.resize(entries->blocks() * block_rows);
-  entries->rows.resize(entries->count * entries->stride());
-  for (std::size_t row = 0; row < entries->count; ++row) {
-    entries->energies[row] = detail::energy(channels.row(row), channels.stride());
-    entries->norms[row] = std::sqrt(entries->energies[row]);
-    if (!std::isfinite(entries->energies[row])) throw DataError("channels: all values must be finite");
-    std::copy_n(reinterpret_cast<const float*>(channels.row(row)), 2 * channels.stride(),
-                entries->rows.data() + row * entries->stride());
-  }
+  entries->rows.resize(static_cast<Eigen::Index>(entries->count * entries->stride()));
+  entries->store(channels, execution);
   const Entries* const stored = entries.get();
   entries->coordinates = Coordinates([stored](std::size_t index) { return stored->stored(index); },
                                      stored->norms.data(), stored->count, stored->channel_size(), subspace, execution);
@@ -65,7 +71,7 @@ std::size_t Dictionary::n_subcarriers() const { return entries_->n_subcarriers; 
 std::size_t Dictionary::rank() const { return entries_->coordinates.rank(); }
 std::size_t Dictionary::bytes() const {
   return sizeof(double) * (entries_->positions.size() + entries_->energies.size() + entries_->norms.size()) +
-         sizeof(float) * entries_->rows.size() + entries_->coordinates.bytes() +
+         sizeof(float) * static_cast<std::size_t>(entries_->rows.size()) + entries_->coordinates.bytes() +
          (entries_->model ? entries_->model->bytes() : 0);
 }
 std::size_t Dictionary::search_bytes(std::size_t n_queries) const {

@@ -56,7 +56,7 @@ struct EntryBlock {
 struct Dictionary::Entries {
   std::size_t count = 0, n_antennas = 0, n_subcarriers = 0;
   std::vector<double> positions;        // stored: [count, 3]
-  std::vector<float> rows;              // stored: [count, row_stride]
+  Buffer<float> rows;                   // stored: [count, row_stride]; a vector would write zeros first
   std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
   Coordinates coordinates;              // stored
   std::unique_ptr<const ChannelModel> model;
@@ -120,6 +120,7 @@ struct Dictionary::Entries {
     if (!model) return stored(index);
     double xyz[3];
     grid.position(index, xyz);
+    checkpoint();
     model->synthesize_one(xyz, worker.channel.data(), nullptr, *worker.workspace);
     return worker.channel.data();
   }
@@ -136,6 +137,7 @@ struct Dictionary::Entries {
     return {worker.rows.data(), worker.energies.data(), worker.norms.data()};
   }
 
+  void store(View<const cfloat, 3> channels, const Execution& execution);
   std::vector<QueryFacts> describe(View<const cfloat, 3> queries, const Execution& execution) const;
   /// Calls body(item, worker) for all items, and merges the shortlists of the workers.
   template <class Body>

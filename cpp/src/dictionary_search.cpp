@@ -73,6 +73,7 @@ std::vector<Shortlist> Dictionary::Entries::search_rows(View<const cfloat, 3> qu
     const RelativeNorms relative(block, rows_here);
     for (std::size_t first = 0; first < n; first += together) {
       const std::size_t count_here = std::min(together, n - first);
+      checkpoint();
       kernels().row_products({block.rows, rows_here, stride(), columns.of(first), count_here * columns.per_query,
                               columns.stride, stride(), worker.products.data(), block_rows});
       for (std::size_t i = first; i < first + count_here; ++i) {

@@ -122,15 +122,26 @@ void PlanarModel::select(const Outputs& outputs, std::size_t tangents, Scratch& 
   }
 }
 
+/// The subcarrier table times the columns of all antennas. Large arrays go through in pieces, between which an
+/// interrupt is answered; small ones at once, where asking would cost as much as the product.
+void PlanarModel::multiply_antennas(float* out, const Scratch& scratch) const {
+  constexpr std::size_t most = 64;
+  const std::size_t to = scratch.stride, kept = scratch.kept.size(), row = 2 * common.n_subcarriers();
+  for (std::size_t first = 0; first < common.n_antennas(); first += most) {
+    if (first > 0) checkpoint();
+    scratch.subcarrier_table.multiply(scratch.columns_left.data() + first * 2 * to,
+                                      std::min(most, common.n_antennas() - first), 2 * to, out + first * row, row, kept,
+                                      to - kept);
+  }
+}
+
 void PlanarModel::synthesize_channel(cfloat* channel, Scratch& scratch) const {
-  const std::size_t to = scratch.stride, kept = scratch.kept.size(), antennas = common.n_antennas();
-  const std::size_t row = 2 * common.n_subcarriers();
+  const std::size_t to = scratch.stride, antennas = common.n_antennas();
   for (std::size_t j = 0; j < antennas; ++j) {
     kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, scratch.kept_w.data(), to, to,
                               scratch.columns_left.data() + j * 2 * to);
   }
-  scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to, reinterpret_cast<float*>(channel),
-                                    row, kept, to - kept);
+  multiply_antennas(reinterpret_cast<float*>(channel), scratch);
 }
 
 void PlanarModel::synthesize_jacobian(const Outputs& outputs, cfloat* jacobian, Scratch& scratch) const {
@@ -172,9 +183,7 @@ void PlanarModel::synthesize_jacobian(const Outputs& outputs, cfloat* jacobian, 
       kernels().multiply_planes(scratch.antenna_table.data() + j * 2 * to, mixed, to, to,
                                 scratch.columns_left.data() + j * 2 * to);
     }
-    scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to,
-                                      reinterpret_cast<float*>(jacobian + axis * entries), 2 * common.n_subcarriers(),
-                                      kept, to - kept);
+    multiply_antennas(reinterpret_cast<float*>(jacobian + axis * entries), scratch);
   }
   add_delay_terms(outputs, jacobian, scratch);
 }
@@ -198,8 +207,7 @@ void PlanarModel::add_delay_terms(const Outputs& outputs, cfloat* jacobian, Scra
                                 scratch.columns_left.data() + j * 2 * to);
     }
     const float* products = scratch.products.data();
-    scratch.subcarrier_table.multiply(scratch.columns_left.data(), antennas, 2 * to, scratch.products.data(),
-                                      2 * subcarriers, kept, to - kept);
+    multiply_antennas(scratch.products.data(), scratch);
     for (std::size_t axis = 0; axis < 3; ++axis) {
       const double part = common.region.basis[3 * c + axis] / (net_.widest_delay > 0 ? net_.widest_delay : 1);
       for (std::size_t j = 0; j < antennas; ++j) {

@@ -61,6 +61,7 @@ class PlanarModel final : public ChannelModel::Implementation {
   void make_tables(const double* position, const Outputs& outputs, Scratch& scratch) const;
   void make_antenna_table(const Outputs& outputs, Scratch& scratch) const;
   void make_subcarrier_table(const Outputs& outputs, Scratch& scratch) const;
+  void multiply_antennas(float* out, const Scratch& scratch) const;
   void synthesize_channel(cfloat* channel, Scratch& scratch) const;
   void synthesize_jacobian(const Outputs& outputs, cfloat* jacobian, Scratch& scratch) const;
   void add_delay_terms(const Outputs& outputs, cfloat* jacobian, Scratch& scratch) const;

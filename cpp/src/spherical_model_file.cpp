@@ -52,8 +52,7 @@ void read_sources(const ModelCommon& common, TensorReader& tensors, SphericalPar
       for (std::size_t axis = 0; axis < 3; ++axis) {
         const double* row = rotations.data() + 9 * l + 3 * axis;
         turned[axis] = row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2];
-        double* place = net.sources_at.data() + (3 * l + axis) * net.stride;
-        std::fill(place + j, place + net.stride, net.reference[3 * l + axis] + turned[axis]);
+        net.sources_at[(3 * l + axis) * net.stride + j] = net.reference[3 * l + axis] + turned[axis];
       }
       const double length = std::hypot(offset[0], offset[1], offset[2]);
       const double got = std::hypot(turned[0], turned[1], turned[2]);
@@ -62,6 +61,10 @@ void read_sources(const ModelCommon& common, TensorReader& tensors, SphericalPar
         throw_model_format("source_rotations: source " + std::to_string(l) + " makes antenna " + std::to_string(j) +
                            "'s offset of " + std::to_string(length) + " m one of " + std::to_string(got) + " m");
       }
+    }
+    for (std::size_t axis = 0; axis < 3; ++axis) {  // unused lanes repeat the last antenna
+      double* const place = net.sources_at.data() + (3 * l + axis) * net.stride;
+      std::fill(place + antennas, place + net.stride, place[antennas - 1]);
     }
   }
 }

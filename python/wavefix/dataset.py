@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,13 +115,16 @@ class ChannelDataset:
         if not math.isfinite(snr_db):
             raise ValueError(f"snr_db: expected a finite number of decibels, got {snr_db}")
         generator = np.random.default_rng(seed)
-        noise = generator.standard_normal((*self.channels.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        power = np.mean(np.abs(self.channels.astype(np.complex128)) ** 2, axis=(1, 2), keepdims=True)
-        with np.errstate(over="ignore", invalid="ignore"):
-            deviation = np.sqrt(power / 2) * np.power(10.0, -snr_db / 20)
-            noisy = (self.channels + deviation * noise).astype(np.complex64)
-        if np.isinf(noisy[np.isfinite(power)[:, 0, 0]]).any():
-            raise ValueError(f"snr_db: noise at {snr_db} dB is beyond the range of complex64")
+        noisy = np.empty_like(self.channels)
+        for part in parts(self.channels):
+            channels = self.channels[part]
+            noise = generator.standard_normal((*channels.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
+            power = np.mean(np.abs(channels.astype(np.complex128)) ** 2, axis=(1, 2), keepdims=True)
+            with np.errstate(over="ignore", invalid="ignore"):
+                deviation = np.sqrt(power / 2) * np.power(10.0, -snr_db / 20)
+                noisy[part] = channels + deviation * noise
+            if np.isinf(noisy[part][np.isfinite(power)[:, 0, 0]]).any():
+                raise ValueError(f"snr_db: noise at {snr_db} dB is beyond the range of complex64")
         return replace(self, channels=noisy)
 
     def save(self, path: Path_) -> None:
@@ -167,8 +171,16 @@ def _array(name: str, value: ArrayLike, dtype: type, shape: tuple[int | None, ..
         return np.require(array, dtype, ["C", "A"])
 
 
+def parts(array: NDArray[Any], most: int = 1 << 21) -> Iterator[slice]:
+    """Slices of the first axis with some ``most`` numbers each, one row at least: what NumPy does to a whole array of
+    gigabytes takes as many again, and hears no Ctrl-C for seconds."""
+    rows = max(most * len(array) // max(array.size, 1), 1)
+    for first in range(0, len(array), rows):
+        yield slice(first, first + rows)
+
+
 def _require_finite(name: str, array: NDArray[Any]) -> None:
-    finite = np.isfinite(array)
-    if not finite.all():
+    if not all(np.isfinite(array[part]).all() for part in parts(array)):
+        finite = np.isfinite(array)
         first = int(np.argwhere(~finite)[0][0])
         raise DataError(f"{name}: {np.count_nonzero(~finite)} values are not finite, the first at index {first}")

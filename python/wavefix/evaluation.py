@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wavefix._core import DataError, Status
 from wavefix.channel_model import ChannelModel
-from wavefix.dataset import ChannelDataset
+from wavefix.dataset import ChannelDataset, parts
 from wavefix.environment import environment_record
 from wavefix.localizer import FingerprintLocalizer, Localizer
 from wavefix.refine import position_error_bound
@@ -28,7 +28,6 @@ DEFAULT_STRATEGIES = (
     "off_grid_pi_ps_circles",
     "float_fix",
 )
-_BATCH = 256  # channels synthesized at a time: bounds the memory, not the result
 
 
 class Locates(Protocol):
@@ -117,8 +116,7 @@ def channel_error(model: Any, data: ChannelDataset, *, threads: int = 0) -> Chan
     error = np.empty(len(data))
     power = np.empty(len(data))
     options = {"threads": threads} if isinstance(model, ChannelModel) else {}
-    for first in range(0, len(data), _BATCH):
-        part = slice(first, first + _BATCH)
+    for part in parts(data.channels):
         estimate = np.asarray(model.synthesize(positions[part], **options))
         truth = data.channels[part].astype(np.complex128)
         error[part] = np.sum(np.abs(estimate - truth) ** 2, axis=(1, 2))

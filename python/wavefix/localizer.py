@@ -15,7 +15,7 @@ from wavefix._core import DataError, LocalizerOptions, RefineOptions, Status
 from wavefix.archives import read_npz
 from wavefix.arrays import as_array, as_output
 from wavefix.channel_model import ChannelModel
-from wavefix.dataset import ChannelDataset
+from wavefix.dataset import ChannelDataset, parts
 from wavefix.dictionary import Dictionary, Similarity
 from wavefix.files import Path_, written_whole
 
@@ -192,15 +192,14 @@ class FingerprintLocalizer:
         channels = as_array("channels", channels)
         n = len(channels)
         indices, _ = self.dictionary.search(channels, self.similarity, self.k, threads)
-        energy = np.sum(np.abs(channels.astype(np.complex128)) ** 2, axis=(1, 2)) if n else np.zeros(0)
-        valid = (indices[:, 0] >= 0) & (energy > 0)
-        position = np.full((n, 3), np.nan)
-        residual = np.full(n, np.nan)
-        if valid.any():
-            nearest = self.dictionary.positions(indices[valid].ravel())
-            position[valid] = nearest.reshape(-1, self.k, 3).mean(axis=1)
-            difference = channels[valid].astype(np.complex128) - self._data.channels[indices[valid, 0]]
-            residual[valid] = np.sum(np.abs(difference) ** 2, axis=(1, 2)) / energy[valid]
+        position, residual, valid = np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.bool_)
+        for part in parts(channels):
+            found, energy = indices[part], np.sum(np.abs(channels[part].astype(np.complex128)) ** 2, axis=(1, 2))
+            valid[part] = known = (found[:, 0] >= 0) & (energy > 0)
+            nearest = self.dictionary.positions(found[known].ravel())
+            position[part][known] = nearest.reshape(-1, self.k, 3).mean(axis=1)
+            difference = channels[part][known].astype(np.complex128) - self._data.channels[found[known, 0]]
+            residual[part][known] = np.sum(np.abs(difference) ** 2, axis=(1, 2)) / energy[known]
         status = np.where(valid, Status.OK, Status.INVALID_INPUT).astype(np.uint8)
         return Fixes(position, np.full((n, 3, 3), np.nan), status, residual, np.full(n, np.nan))
 
