@@ -38,6 +38,11 @@ class Field:
         neighbors = nearest(measured.positions, _NEIGHBORS)
         return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))
 
+    def at(self, positions: Floats) -> Field:
+        """The same locations, a little moved."""
+        full, thin = (replace(one, positions=positions) for one in (self.full, self.thin))
+        return replace(self, full=full, thin=thin)
+
 
 def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
     """Antennas far from one another, the outermost first."""
