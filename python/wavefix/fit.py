@@ -34,8 +34,8 @@ def fit(
         validation_fraction: part of the locations that is held out, for early stopping and ``validation_nmse``.
         progress: a bar on stderr; None shows it only on a terminal.
         options: of the kind; "spherical": ``max_sources``, ``max_rounds``, ``position_std``: standard deviation of the
-            errors of ``data.positions`` in meters along each axis, up to a quarter of a wavelength (0: none; they are
-            refined with the model where there are some, docs/equations.md, (22));
+            errors of ``data.positions`` in meters along each axis, up to about an eighth of a wavelength
+            (0: none; they are refined with the model where there are some, docs/equations.md, (22));
             "planar": ``max_sources``, ``max_atoms``, ``epochs``, ``batch_size``,
             ``learning_rate``, ``patience``, ``hidden`` (widths of the weight network's hidden layers).
 
