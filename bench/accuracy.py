@@ -3,7 +3,7 @@
 
     python bench/accuracy.py known [--users 2000] [--again]
     python bench/accuracy.py learned [--traced NAME=MODEL.safetensors,TEST.npz ...]
-    python bench/accuracy.py degradation [--seconds 90] [--only TEXT]
+    python bench/accuracy.py degradation [--seconds 90] [--rounds 24] [--only TEXT]
 
 Each case is written as soon as it is finished, and a case that is there is not run again without --again, so that a run
 may be ended at any time and continued. bench/draw_accuracy.py makes tables and pictures of the file.
@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -125,10 +125,12 @@ def density(scene: wfx.Scene, a_square_wavelength: float) -> int:
     return round(a_square_wavelength * area / (wfx.constants.SPEED_OF_LIGHT / scene.carrier) ** 2)
 
 
-def degradation_cases(seconds: float, test_size: int = 300) -> dict[str, Case]:
-    """``fit`` with data that are fewer, noisier or at wrong places; smaller arrays; two paths."""
+def degradation_cases(options: dict[str, Any], test_size: int = 300) -> dict[str, Case]:
+    """``fit`` with data that are fewer, noisier or at wrong places, refined or not; smaller arrays; two paths."""
 
-    def measure(scene: wfx.Scene, per: float = 1.0, snr_db: float | None = None, offset: float = 0.0) -> dict[str, Any]:
+    def measure(
+        scene: wfx.Scene, per: float = 1.0, snr_db: float | None = None, offset: float = 0.0, std: float = 0.0
+    ) -> dict[str, Any]:
         train = wfx.simulate(scene, n=density(scene, per), seed=40)
         if snr_db is not None:
             train = train.with_noise(snr_db, seed=41)
@@ -136,12 +138,12 @@ def degradation_cases(seconds: float, test_size: int = 300) -> dict[str, Case]:
             error = offset * np.random.default_rng(42).standard_normal((len(train), 3))
             train = replace(train, positions=train.known_positions() + error * [1, 1, 0])
         row: dict[str, Any] = {"locations": len(train)}
-        start = perf_counter()
+        start = process_time()
         try:
-            model = wfx.fit(train, time_limit=seconds, progress=False)
+            model = wfx.fit(train, progress=False, position_std=std, **options)
         except wfx.DataError as error:
-            return row | {"refused": str(error), "seconds": perf_counter() - start}
-        row |= {"seconds": perf_counter() - start, "bytes": model.nbytes, "sources": model.n_atoms}
+            return row | {"refused": str(error), "seconds": process_time() - start}
+        row |= {"seconds": process_time() - start, "bytes": model.nbytes, "sources": model.n_atoms}
         test = wfx.simulate(scene, n=test_size, seed=43)
         channel = channel_error(model, test)
         row |= {"overall_db": channel.nmse_db, "median_db": channel.median_location_nmse_db}
@@ -157,6 +159,10 @@ def degradation_cases(seconds: float, test_size: int = 300) -> dict[str, Case]:
             cases[f"{name} | noise {snr_db:g}"] = lambda scene=scene, snr_db=snr_db: measure(scene, snr_db=snr_db)
         for offset in (0.01, 0.05):
             cases[f"{name} | offset {offset:g}"] = lambda scene=scene, offset=offset: measure(scene, offset=offset)
+        for offset, std in ((0.01, 0.01), (0.02, 0.02), (0.0, 0.01)):
+            cases[f"{name} | offset {offset:g}, refined ({std:g})"] = lambda scene=scene, offset=offset, std=std: (
+                measure(scene, offset=offset, std=std)
+            )
         small = scene.with_(antennas=16, subcarriers=16)
         cases[f"{name} | 16x16"] = lambda small=small: measure(small)
     ground = base("plaza").with_(walls=base("plaza").walls[:1])
@@ -184,13 +190,14 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=2000, help="test positions of a case (known, learned)")
     parser.add_argument("--traced", nargs="*", default=[], metavar="NAME=MODEL,TEST", help="fitted models (learned)")
     parser.add_argument("--seconds", type=float, default=90.0, help="time limit of a fit (degradation)")
+    parser.add_argument("--rounds", type=int, default=24, help="rounds of a fit, at most (degradation)")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--again", action="store_true", help="run also what is in the file")
     arguments = parser.parse_args()
     cases = {
         "known": lambda: known_cases(arguments.users),
         "learned": lambda: learned_cases(arguments.users, arguments.traced),
-        "degradation": lambda: degradation_cases(arguments.seconds),
+        "degradation": lambda: degradation_cases({"time_limit": arguments.seconds, "max_rounds": arguments.rounds}),
     }[arguments.part]()
     run(arguments.part, {name: case for name, case in cases.items() if arguments.only in name}, arguments.again)
 

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
 from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
+from wavefix.training.spherical.positions import PositionErrors  # noqa: E402
 from wavefix.training.spherical.state import Gate, Measured, Source, energy, gain_variables, residual  # noqa: E402
 
 C = 299792458.0
@@ -218,7 +219,8 @@ def test_no_round_begins_that_would_end_after_the_time(monkeypatch):
     monkeypatch.setattr(spherical_fitting, "errors_of", lambda *_: rounds.Errors(0.5 ** next(error), 0.5))
     monkeypatch.setattr(spherical_fitting, "one_round", round_of_ten_seconds)
     record, data = spherical_fitting.Record(), measured(20)
-    all_of_it = spherical_fitting._Rounds(data, data, 0, 8, 24, 35.0, rounds.Stages())
+    data = replace(data, channels=np.ones_like(data.channels))
+    all_of_it = spherical_fitting._Rounds(data, data, PositionErrors(0.0, np.eye(3)), 0, 8, 24, 35.0, rounds.Stages())
     all_of_it.run(rounds.State(), record, lambda _: None)
     assert len(record.validation) == 3
 

@@ -166,6 +166,13 @@ def _fit(commands: Any) -> None:
     parser.add_argument(
         "--validation-fraction", type=_fraction, default=0.1, metavar="P", help="share held out (default: %(default)s)"
     )
+    parser.add_argument(
+        "--position-std",
+        type=_not_negative,
+        default=0.0,
+        metavar="METERS",
+        help="standard deviation of the errors of the positions along each axis; they are refined (default: 0, none)",
+    )
     _seed(parser, "of the split and of the start")
     _threads(parser)
     _json_flag(parser)
@@ -317,6 +324,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number that is not negative, got {text}")
+    return value
+
+
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
@@ -326,7 +340,7 @@ def _fraction(text: str) -> float:
 
 # argparse puts these names into its messages: "invalid whole number value: 'x'"
 _natural.__name__ = _positive_int.__name__ = "whole number"
-_number.__name__ = _positive.__name__ = _fraction.__name__ = "number"
+_number.__name__ = _positive.__name__ = _not_negative.__name__ = _fraction.__name__ = "number"
 
 
 def _kept(args: argparse.Namespace) -> str:

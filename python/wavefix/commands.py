@@ -49,6 +49,9 @@ def run_simulate(args: argparse.Namespace) -> None:
 
 def run_fit(args: argparse.Namespace) -> None:
     """Dataset file -> model file."""
+    if args.position_std and args.kind != "spherical":
+        raise DataError(f"fit: --position-std is for --kind spherical, {args.kind} takes positions as they are")
+    options = {"position_std": args.position_std} if args.position_std else {}
     data = ChannelDataset.load(args.train)
     data.known_positions()
     require_writable(args.output, inputs=[args.train])
@@ -64,6 +67,7 @@ def run_fit(args: argparse.Namespace) -> None:
         time_limit=args.time_limit,
         checkpoint=args.checkpoint,
         validation_fraction=args.validation_fraction,
+        **options,
     )
     model.save(args.output)
     seconds = perf_counter() - start

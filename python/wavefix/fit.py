@@ -33,14 +33,18 @@ def fit(
         checkpoint: a file to write the state to every few seconds; a run that finds it there continues it.
         validation_fraction: part of the locations that is held out, for early stopping and ``validation_nmse``.
         progress: a bar on stderr; None shows it only on a terminal.
-        options: of the kind; "spherical": ``max_sources``, ``max_rounds``;
+        options: of the kind; "spherical": ``max_sources``, ``max_rounds``, ``position_std``: standard deviation of the
+            errors of ``data.positions`` in meters along each axis, up to about an eighth of a wavelength
+            (0: none; they are refined with the model where there are some, docs/equations.md, (22));
             "planar": ``max_sources``, ``max_atoms``, ``epochs``, ``batch_size``,
             ``learning_rate``, ``patience``, ``hidden`` (widths of the weight network's hidden layers).
 
     Raises:
         DataError: too few distinct positions, channels all zero or not a function of the position; a checkpoint
             of other data or options.
-        ValueError: an unknown kind, a fraction or a limit out of range.
+        ValueError: an unknown kind, a fraction or a limit out of range, ``position_std`` negative, not finite
+            or above a quarter of the wavelength.
+        TypeError: an option that the kind does not know.
         ImportError: torch is not installed.
     """
     from wavefix.training import fit as fit_

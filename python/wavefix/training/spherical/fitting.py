@@ -19,9 +19,10 @@ from wavefix.spherical import SphericalParameters
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
+from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.rounds import STRICT_ROUNDS, Errors, Stages, State, errors_of, finish, one_round
 from wavefix.training.spherical.search import Field
-from wavefix.training.spherical.state import Measured, gate_arrays, sample
+from wavefix.training.spherical.state import Measured, coefficient_rows, gate_arrays, sample
 
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
@@ -32,6 +33,7 @@ _OVERFIT = 2.0  # times the error at the antennas looked at: the error of all an
 _WORTHWHILE = 0.97  # of the validation error before, that is a gain
 _SHARE = 0.8  # of the time limit, for the rounds
 _SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
+_REFINABLE = 0.25  # wavelengths that positions may err by
 _NOTHING = 0.98  # validation NMSE above which the model says nothing
 
 
@@ -63,6 +65,7 @@ def fit_spherical(
     progress: bool | None = None,
     max_sources: int = 96,
     max_rounds: int = 24,
+    position_std: float = 0.0,
 ) -> bytes:
     """The model file; see ``wavefix.fit``."""
     limit = _DEFAULT_TIME if time_limit is None else float(time_limit)
@@ -70,9 +73,19 @@ def fit_spherical(
         raise ValueError(f"time_limit: expected a positive number of seconds, got {time_limit}")
     if max_sources < 1 or max_rounds < 1:
         raise ValueError("max_sources, max_rounds: expected at least 1")
+    if not (np.isfinite(position_std) and position_std >= 0):
+        raise ValueError(f"position_std: expected a finite number of meters, at least 0, got {position_std}")
     prepared = prepare(data, validation_fraction, seed, device)
     training, held = measured_of(prepared)
-    identity = f"spherical {max_sources} {max_rounds} {prepared.identity}"
+    wavelength = 2 * np.pi / training.wavenumber
+    if position_std > _REFINABLE * wavelength:
+        raise ValueError(
+            f"position_std: expected at most a quarter of the wavelength ({_REFINABLE * wavelength:.3g} m), "
+            f"got {position_std}; positions that err more do not tell which carrier phase belongs to which place"
+        )
+    errors = PositionErrors(float(position_std), prepared.geometry.region.basis)
+    told = f" {errors.std}" if errors.std else ""  # so that checkpoints from before the option are still good
+    identity = f"spherical {max_sources} {max_rounds}{told} {prepared.identity}"
     state, record = (None, Record()) if checkpoint is None else read_state(checkpoint, identity, Record)
     began = time.monotonic() - record.seconds
     stages = Stages(record.stages)
@@ -90,16 +103,18 @@ def fit_spherical(
         # many small products: a second BLAS thread costs four times the time that it saves
         with threadpool_limits(limits=1, user_api="blas"):
             if state is None or not record.finished:
-                rounds = _Rounds(training, held, seed, max_sources, max_rounds, began + _SHARE * limit, stages)
+                rounds = _Rounds(training, held, errors, seed, max_sources, max_rounds, began + _SHARE * limit, stages)
                 state = rounds.run(state or State(), record, keep)
                 _require_sources(state, training)
                 rng = np.random.default_rng([seed, _FINISHED])
-                state = finish(state, _some(training, _FINISHED, seed), held, began + limit, rng, stages)
+                finished = _some(training, _FINISHED, seed)
+                state = finish(state, finished, held, errors, began + limit, rng, stages)
                 record.finished = True
                 keep(state)
     finally:
         bar.close()
-    return parameters_of(state, prepared, _training_json(state, record, seed, training, held)).to_bytes()
+    story = _training_json(state, record, seed, training, held, errors)
+    return parameters_of(state, prepared, story).to_bytes()
 
 
 def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
@@ -120,6 +135,7 @@ def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
 class _Rounds:
     training: Measured
     held: Measured
+    errors: PositionErrors
     seed: int
     max_sources: int
     max_rounds: int
@@ -128,8 +144,8 @@ class _Rounds:
 
     def run(self, state: State, record: Record, keep: Any) -> State:
         """The best state after enough rounds; each has its own random numbers, so that a resumed run is the same."""
-        training = _some(self.training, _SEARCHED, self.seed)
-        searched, antennas = None, 0
+        reported = _some(self.training, _SEARCHED, self.seed)
+        training, searched, antennas = self._moved(state, reported), None, 0
         longest = 0.0
         while len(record.validation) < self.max_rounds:
             wanted = _look(record, len(self.training.offsets), self.max_rounds)
@@ -137,19 +153,32 @@ class _Rounds:
                 break
             began = time.monotonic()
             if searched is None or wanted != antennas:
-                searched, antennas = Field.of(training, wanted), wanted
+                searched, antennas = Field.of(reported, wanted).at(training.positions), wanted
             number = len(record.validation)
             rng = np.random.default_rng([self.seed, number])
             trial = one_round(state, searched, number, self.max_sources, rng, self.stages)
-            trial.errors = errors_of(trial.sources, self.held)
-            if trial.errors.both < 1.02 * state.errors.both or not state.sources:
-                state = trial
+            moved = self._moved(trial, reported)
+            trial.errors = self._validation(trial)
             record.validation.append(trial.errors.nmse)
             record.median.append(trial.errors.median)
-            record.training.append(errors_of(trial.sources, searched.thin).nmse)
+            record.training.append(errors_of(trial.sources, moved.part(slice(None), searched.few)).nmse)
+            if trial.errors.both < 1.02 * state.errors.both or not state.sources:
+                state, training = trial, moved
+                searched = searched.at(moved.positions)
             keep(state)
             longest = max(longest, time.monotonic() - began)
         return state
+
+    def _moved(self, state: State, reported: Measured) -> Measured:
+        with self.stages("positions"):
+            return self.errors.most_probable(state.sources, reported)[0]
+
+    def _validation(self, state: State) -> Errors:
+        """Of held-out locations where the sources put them, as their reported positions err as well. That is at most
+        three numbers against the hundreds of a channel, and what they are moved by counts: moves are no better fit."""
+        with self.stages("positions"):
+            held, moves = self.errors.most_probable(state.sources, self.held)
+        return errors_of(state.sources, held, moves / held.energy)
 
 
 def _look(record: Record, most: int, max_rounds: int) -> int:
@@ -202,9 +231,7 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
     geometry = prepared.geometry
     origin = geometry.region.origin
     sources = state.sources
-    coefficients = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), complex)
-    for own, source in zip(coefficients, sources, strict=True):
-        own[: len(source.coefficients)] = source.coefficients * prepared.scale
+    coefficients = coefficient_rows(sources) * prepared.scale
     lines, line_cell, cell_source = gate_arrays(sources)
     return SphericalParameters(
         antenna_positions=geometry.antenna_positions,
@@ -222,9 +249,18 @@ def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalP
     )
 
 
-def _training_json(state: State, record: Record, seed: int, training: Measured, held: Measured) -> str:
+def _training_json(
+    state: State, record: Record, seed: int, training: Measured, held: Measured, errors: PositionErrors
+) -> str:
+    told = {}
+    if errors.std:
+        some = _some(training, _SEARCHED, seed)
+        moved = errors.most_probable(state.sources, some)[0].positions - some.positions
+        rms = float(np.sqrt(np.sum(moved**2) / len(moved) / len(errors.basis)))
+        told = {"position_std": errors.std, "position_moves": float(f"{rms:.4g}")}  # alike where the former is true
     return json.dumps(
-        {
+        told
+        | {
             "validation_nmse_db": round(decibels(state.errors.nmse), 4),
             "validation_median_db": round(decibels(state.errors.median), 4),
             "validation": [round(value, 8) for value in record.validation],

@@ -12,6 +12,7 @@ import numpy as np
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
+from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
 from wavefix.training.spherical.state import (
     Floats,
@@ -24,6 +25,7 @@ from wavefix.training.spherical.state import (
     project,
     residual,
     sample,
+    some_of,
 )
 from wavefix.training.spherical.system import fit_gains, refine, removal_costs
 from wavefix.training.spherical.twins import split
@@ -87,11 +89,12 @@ def left_and_whole(sources: list[Source], measured: Measured) -> tuple[Floats, F
     return energies(residual(sources, measured).channels), np.maximum(whole, 1e-9 * whole.max())
 
 
-def errors_of(sources: list[Source], measured: Measured) -> Errors:
+def errors_of(sources: list[Source], measured: Measured, moves: float = 0.0) -> Errors:
+    """``moves``: what positions that were moved add, relative to the energy."""
     if not sources:
         return Errors(1.0, 1.0)
     left, whole = left_and_whole(sources, measured)
-    return Errors(float(left.sum() / whole.sum()), float(np.median(left / whole)))
+    return Errors(float(left.sum() / whole.sum()) + moves, float(np.median(left / whole)) + moves)
 
 
 def clipping(sources: list[Source], measured: Measured) -> Floats:
@@ -312,23 +315,34 @@ def one_round(
 
 
 def finish(
-    state: State, measured: Measured, held: Measured, deadline: float, rng: np.random.Generator, stages: Stages
+    state: State,
+    measured: Measured,
+    held: Measured,
+    errors: PositionErrors,
+    deadline: float,
+    rng: np.random.Generator,
+    stages: Stages,
 ) -> State:
     """The same sources with finer gates, at all antennas, and gains of higher degree while that pays."""
-    thin = measured.part(slice(None), spread_antennas(measured.offsets, _FINISH_ANTENNAS))
+    few = spread_antennas(measured.offsets, _FINISH_ANTENNAS)
     antennas = spread_antennas(measured.offsets, min(len(measured.offsets), _FINISH_GATE_ANTENNAS))
-    wide = sample(measured.part(slice(None), antennas), _FINISH_SAMPLES // len(antennas), rng)
+    rows = some_of(np.arange(len(measured.positions)), _FINISH_SAMPLES // len(antennas), rng)
     best = state
 
     def keep(sources: list[Source]) -> None:
         nonlocal best
-        trial = State(sources, errors_of(sources, held))
+        trial = State(sources, errors_of(sources, moved_held, penalty))
         if trial.errors.both < best.errors.both:
             best = trial
 
     for share in _FINISH_SHARES:
         if time.monotonic() > deadline:
             break
+        with stages("positions"):
+            moved = errors.most_probable(best.sources, measured)[0]
+            moved_held, moves = errors.most_probable(best.sources, held)
+            penalty = moves / held.energy
+        thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, deadline=deadline))
         with stages("finish: refine"):

@@ -44,6 +44,11 @@ class Field:
         full = self.full.weighted(factors)
         return replace(self, full=full, thin=full.part(slice(None), self.few))
 
+    def at(self, positions: Floats) -> Field:
+        """The same locations, a little moved."""
+        full, thin = (replace(one, positions=positions) for one in (self.full, self.thin))
+        return replace(self, full=full, thin=thin)
+
 
 def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
     """Antennas far from one another, the outermost first."""

@@ -209,12 +209,18 @@ def gate_arrays(sources: Sequence[Source]) -> tuple[Floats, NDArray[np.int32], N
     return np.array(lines).reshape(-1, 6), np.array(line_cell, np.int32), np.array(cell_source, np.int32)
 
 
+def coefficient_rows(sources: Sequence[Source]) -> NDArray[np.complex128]:
+    """``[L, M]``: the gains of sources whose degrees may differ."""
+    rows = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), np.complex128)
+    for own, source in zip(rows, sources, strict=True):
+        if not source.gate.dark:  # which ``gate_arrays`` cannot tell from one that is visible everywhere
+            own[: len(source.coefficients)] = source.coefficients
+    return rows
+
+
 def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> tuple[NDArray[np.float32], Channels]:
     """Gate times monomial over distance, ``[n, A, L, M]``, and amplitudes, ``[n, A, L]``, both times the factors."""
-    coefficients = np.zeros((len(sources), max(len(source.coefficients) for source in sources)), complex)
-    for own, source in zip(coefficients, sources, strict=True):
-        if not source.gate.dark:  # which the arrays cannot tell from one that is visible everywhere
-            own[: len(source.coefficients)] = source.coefficients
+    coefficients = coefficient_rows(sources)
     variables = np.array([source.variables for source in sources])
     lines, line_cell, cell_source = gate_arrays(sources)
     out: tuple[NDArray[np.float32], Channels] = _core.source_terms(
