@@ -111,12 +111,12 @@ def noisy_scene(n: int, std: float = STD) -> tuple[wfx.ChannelDataset, np.ndarra
 
 
 def test_a_fit_refines_positions_that_err_by_an_eighth_of_a_wavelength():
-    data, truth = noisy_scene(150)
+    data, truth = noisy_scene(300)
     model = wfx.fit(data, position_std=STD, max_rounds=3, progress=False)
-    # What all errors have in common stays: the mean of 150 is 0.082 cm along each axis, 0.06 rad along a ray, -24.4 dB,
-    # and as much again for a rotation and for what else sources can follow. Positions taken as they are leave
-    # exp(-(2 pi s / lambda)^2 / 2) = 0.765 of the average wave: not below -12.6 dB, however good the fit.
-    assert nmse_db(model, scene(60, 9)) < -14
+    # What all errors have in common stays, and what else sources can follow: the gain varies with scene and seed.
+    as_they_are = wfx.fit(data, max_rounds=3, progress=False)
+    test = scene(60, 9)
+    assert nmse_db(model, test) < nmse_db(as_they_are, test) - 8  # three seeds: 11 to 19
     story = json.loads(model.metadata["training"])
     assert story["position_std"] == STD
     assert story["position_moves"] == pytest.approx(STD, rel=0.15)  # of 270 numbers: 4.3 % are a standard deviation
