@@ -104,11 +104,8 @@ def test_a_moved_and_turned_scene_gives_the_moved_model():
     assert nmse_db(model, there) < -55
 
 
-def test_same_seed_same_model_whatever_the_threads_and_the_interruptions(tmp_path, monkeypatch):
-    data, options = scene(150, 0), {"max_rounds": 3, "progress": False}
-    whole = spherical_fitting.fit_spherical(data, **options)
-    assert tensors(whole) == tensors(spherical_fitting.fit_spherical(data, **options))
-    checkpoint, real, calls = tmp_path / "state.safetensors", spherical_fitting.one_round, []
+def interrupt_after_a_round(monkeypatch, data, **options):
+    real, calls = spherical_fitting.one_round, []
 
     def once(*arguments):
         if calls:
@@ -119,7 +116,15 @@ def test_same_seed_same_model_whatever_the_threads_and_the_interruptions(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(spherical_fitting, "one_round", once)
         with pytest.raises(KeyboardInterrupt):
-            spherical_fitting.fit_spherical(data, checkpoint=checkpoint, **options)
+            spherical_fitting.fit_spherical(data, **options)
+
+
+def test_same_seed_same_model_whatever_the_threads_and_the_interruptions(tmp_path, monkeypatch):
+    data, options = scene(150, 0), {"max_rounds": 3, "progress": False}
+    whole = spherical_fitting.fit_spherical(data, **options)
+    assert tensors(whole) == tensors(spherical_fitting.fit_spherical(data, **options))
+    checkpoint = tmp_path / "state.safetensors"
+    interrupt_after_a_round(monkeypatch, data, checkpoint=checkpoint, **options)
     assert tensors(spherical_fitting.fit_spherical(data, checkpoint=checkpoint, **options)) == tensors(whole)
     monkeypatch.setattr(spherical_fitting, "one_round", None)  # finished: nothing is left to do
     assert tensors(spherical_fitting.fit_spherical(data, checkpoint=checkpoint, **options)) == tensors(whole)

@@ -36,7 +36,7 @@ class Antennas:
     def of(cls, measured: Measured) -> Antennas:
         axes = row_space(measured.offsets)
         coordinates = measured.offsets @ axes.T
-        wavelength = 2 * np.pi / measured.wavenumber
+        wavelength = measured.wavelength
         counts = [
             max(1, min(512, int(np.ceil(2 * np.ptp(coordinates[:, c]) / wavelength * _OVERSAMPLING)) + 1))
             for c in range(len(axes))
@@ -95,7 +95,7 @@ def starts(measured: Measured, antennas: Antennas, peak: Peak) -> list[Source]:
     center = measured.positions.mean(axis=0)
     zone = row_space(measured.positions - center)
     extent = float(np.max(np.ptp(measured.positions, axis=0)))
-    directions = _directions(zone, extent, 2 * np.pi / measured.wavenumber)
+    directions = _directions(zone, extent, measured.wavelength)
     out = []
     for lengths in _ranges(peak.length, unambiguous_range(measured), measured):
         sources = []

@@ -15,14 +15,13 @@ from threadpoolctl import threadpool_limits
 from wavefix._core import DataError, __version__
 from wavefix.dataset import ChannelDataset
 from wavefix.files import Path_
-from wavefix.spherical import SphericalParameters
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
 from wavefix.training.spherical.checkpoints import read_state, write_state
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.rounds import STRICT_ROUNDS, Errors, Stages, State, errors_of, finish, one_round
 from wavefix.training.spherical.search import Field
-from wavefix.training.spherical.state import Measured, coefficient_rows, gate_arrays, sample
+from wavefix.training.spherical.state import Measured, parameters_of, sample
 
 _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
@@ -77,15 +76,13 @@ def fit_spherical(
         raise ValueError(f"position_std: expected a finite number of meters, at least 0, got {position_std}")
     prepared = prepare(data, validation_fraction, seed, device)
     training, held = measured_of(prepared)
-    wavelength = 2 * np.pi / training.wavenumber
-    if position_std > _REFINABLE * wavelength:
+    if position_std > _REFINABLE * training.wavelength:
         raise ValueError(
-            f"position_std: expected at most a quarter of the wavelength ({_REFINABLE * wavelength:.3g} m), "
+            f"position_std: expected at most a quarter of the wavelength ({_REFINABLE * training.wavelength:.3g} m), "
             f"got {position_std}; positions that err more do not tell which carrier phase belongs to which place"
         )
     errors = PositionErrors(float(position_std), prepared.geometry.region.basis)
-    told = f" {errors.std}" if errors.std else ""  # so that checkpoints from before the option are still good
-    identity = f"spherical {max_sources} {max_rounds}{told} {prepared.identity}"
+    identity = f"spherical {max_sources} {max_rounds} {errors.std} {prepared.identity}"
     state, record = (None, Record()) if checkpoint is None else read_state(checkpoint, identity, Record)
     began = time.monotonic() - record.seconds
     stages = Stages(record.stages)
@@ -114,7 +111,16 @@ def fit_spherical(
     finally:
         bar.close()
     story = _training_json(state, record, seed, training, held, errors)
-    return parameters_of(state, prepared, story).to_bytes()
+    geometry = prepared.geometry
+    return parameters_of(
+        state.sources,
+        geometry.antenna_positions,
+        geometry.frequencies,
+        geometry.region,
+        state.errors.nmse,
+        prepared.scale,
+        {"training": story},
+    ).to_bytes()
 
 
 def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
@@ -158,13 +164,13 @@ class _Rounds:
             rng = np.random.default_rng([self.seed, number])
             trial = one_round(state, searched, number, self.max_sources, rng, self.stages)
             moved = self._moved(trial, reported)
+            there = searched.at(moved.positions)
             trial.errors = self._validation(trial)
             record.validation.append(trial.errors.nmse)
             record.median.append(trial.errors.median)
-            record.training.append(errors_of(trial.sources, moved.part(slice(None), searched.few)).nmse)
+            record.training.append(errors_of(trial.sources, there.thin).nmse)
             if trial.errors.both < 1.02 * state.errors.both or not state.sources:
-                state, training = trial, moved
-                searched = searched.at(moved.positions)
+                state, training, searched = trial, moved, there
             keep(state)
             longest = max(longest, time.monotonic() - began)
         return state
@@ -224,29 +230,6 @@ def _require_sources(state: State, training: Measured) -> None:
             "channels: the range of the strongest path does not follow the positions; delays or phases seem to be "
             "normalized per location, expected absolute delay and carrier phase"
         )
-
-
-def parameters_of(state: State, prepared: Prepared, training: str) -> SphericalParameters:
-    """As the model file holds them: gates as cells, amplitudes of the data."""
-    geometry = prepared.geometry
-    origin = geometry.region.origin
-    sources = state.sources
-    coefficients = coefficient_rows(sources) * prepared.scale
-    lines, line_cell, cell_source = gate_arrays(sources)
-    return SphericalParameters(
-        antenna_positions=geometry.antenna_positions,
-        frequencies=geometry.frequencies,
-        region=geometry.region,
-        source_positions=np.array([source.position + origin for source in sources]),
-        source_rotations=np.array([source.rotation for source in sources]),
-        gain_variables=np.array([source.variables for source in sources]),
-        gain_coefficients=np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32),
-        validation_nmse=state.errors.nmse,
-        gate_lines=lines,
-        gate_line_cell=line_cell,
-        gate_cell_source=cell_source,
-        metadata={"training": training},
-    )
 
 
 def _training_json(

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wavefix.channel_model import ChannelModel
-from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.region import Region
-from wavefix.spherical import SphericalParameters
-from wavefix.training.spherical.state import Floats, Measured, Source, coefficient_rows, gate_arrays
+from wavefix.training.spherical.state import Floats, Measured, Source, parameters_of
 
 _STEPS = 12
 _LONGEST = 1 / 16  # wavelengths: a longer step may end in the next minimum of the coherent cost
@@ -44,22 +42,9 @@ class PositionErrors:
 
 def model_of(sources: Sequence[Source], measured: Measured) -> ChannelModel:
     """The sources as a channel model in the coordinates of ``measured``, whose antennas are all of them."""
-    coefficients = coefficient_rows(sources)
-    lines, line_cell, cell_source = gate_arrays(sources)
     extent = np.full(3, np.abs(measured.positions).max() + 1.0)  # a model answers outside as well
-    parameters = SphericalParameters(
-        antenna_positions=measured.offsets,
-        frequencies=measured.frequencies,
-        region=Region(np.zeros(3), np.eye(3), -extent, extent),
-        source_positions=np.array([source.position for source in sources]),
-        source_rotations=np.array([source.rotation for source in sources]),
-        gain_variables=np.array([source.variables for source in sources]),
-        gain_coefficients=np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32),
-        validation_nmse=1.0,
-        gate_lines=lines,
-        gate_line_cell=line_cell,
-        gate_cell_source=cell_source,
-    )
+    region = Region(np.zeros(3), np.eye(3), -extent, extent)
+    parameters = parameters_of(sources, measured.offsets, measured.frequencies, region)
     return ChannelModel.from_bytes(parameters.to_bytes())
 
 
@@ -73,7 +58,6 @@ class _Search:
     def __init__(self, errors: PositionErrors, model: ChannelModel, reported: Measured) -> None:
         n, d = len(reported.positions), len(errors.basis)
         self._errors, self._model, self._reported = errors, model, reported
-        self._wavelength = SPEED_OF_LIGHT / reported.reference
         self._on_the_way = np.arange(n)
         self._damping = np.full(n, _DAMPING)
         self.moved = np.zeros((n, d))
@@ -93,7 +77,7 @@ class _Search:
         damped = matrix + diagonal[..., None] * np.eye(here.shape[1])
         step = np.linalg.solve(damped, (self._gradients[rows] - pull * here)[..., None])[..., 0]
         length = np.maximum(np.linalg.norm(step, axis=1), 1e-30)
-        trial = here + step * np.minimum(1.0, _LONGEST * self._wavelength / length)[:, None]
+        trial = here + step * np.minimum(1.0, _LONGEST * self._reported.wavelength / length)[:, None]
         costs, gradients, matrices = self._linearized(rows, trial)
         before = self._costs[rows] + pull * np.sum(here**2, axis=1)
         better = costs + pull * np.sum(trial**2, axis=1) < before
@@ -101,7 +85,7 @@ class _Search:
         self.moved[own], self._costs[own] = trial[better], costs[better]
         self._gradients[own], self._matrices[own] = gradients[better], matrices[better]
         self._damping[rows] *= np.where(better, 0.1, 10.0)
-        self._on_the_way = rows[length > _SHORTEST * self._wavelength]
+        self._on_the_way = rows[length > _SHORTEST * self._reported.wavelength]
         return len(self._on_the_way) > 0
 
     def _linearized(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]], moved: Floats) -> tuple[Floats, ...]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
+from wavefix.region import Region
+from wavefix.spherical import SphericalParameters
 
 Floats = NDArray[np.float64]
 Channels = NDArray[np.complex64]
@@ -37,6 +39,10 @@ class Measured:
     @property
     def wavenumber(self) -> float:
         return 2 * np.pi * self.reference / SPEED_OF_LIGHT
+
+    @property
+    def wavelength(self) -> float:
+        return 2 * np.pi / self.wavenumber
 
     @property
     def geometry(self) -> tuple[Floats, Floats, Floats]:
@@ -216,6 +222,34 @@ def coefficient_rows(sources: Sequence[Source]) -> NDArray[np.complex128]:
         if not source.gate.dark:  # which ``gate_arrays`` cannot tell from one that is visible everywhere
             own[: len(source.coefficients)] = source.coefficients
     return rows
+
+
+def parameters_of(
+    sources: Sequence[Source],
+    antenna_positions: Floats,
+    frequencies: Floats,
+    region: Region,
+    validation_nmse: float = 1.0,
+    scale: float = 1.0,
+    metadata: dict[str, str] | None = None,
+) -> SphericalParameters:
+    """As a model file holds them, positions from the region's origin on: gates as cells, amplitudes times ``scale``."""
+    coefficients = coefficient_rows(sources) * scale
+    lines, line_cell, cell_source = gate_arrays(sources)
+    return SphericalParameters(
+        antenna_positions=antenna_positions,
+        frequencies=frequencies,
+        region=region,
+        source_positions=np.array([source.position + region.origin for source in sources]),
+        source_rotations=np.array([source.rotation for source in sources]),
+        gain_variables=np.array([source.variables for source in sources]),
+        gain_coefficients=np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32),
+        validation_nmse=validation_nmse,
+        gate_lines=lines,
+        gate_line_cell=line_cell,
+        gate_cell_source=cell_source,
+        metadata=metadata or {},
+    )
 
 
 def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> tuple[NDArray[np.float32], Channels]:
