@@ -32,6 +32,12 @@ struct Split {
   double offset = 0.0, shift = 0.0, gain = 0.0;
 };
 
+/// A sample of a leaf, and what it is better by on the other side of a boundary.
+struct Chosen {
+  std::uint32_t user, antenna;
+  float gain;
+};
+
 bool alike(const Split& a, const Split& b) {
   return a.leaf == b.leaf && a.shift == b.shift && std::abs(a.normal.dot(b.normal)) >= 0.95;
 }
@@ -122,23 +128,25 @@ class GateGrowth {
   /// The most promising boundaries of each leaf, lit or dark, found by exhaustive search over straight lines.
   std::vector<Split> best_splits(const GateTree& gate) {
     std::vector<Split> out;
-    std::vector<float> present, value, gain(all_.count());
+    std::vector<float> present, value;
+    const auto antennas = static_cast<std::size_t>(moves_.rows());
     const std::size_t every = std::max<std::size_t>(1, all_.count() / searched);
     all_.values(gate, gate.leaves, present);
     for (const auto& [leaf, lit] : all_leaves(gate)) {
       all_.values(gate, {leaf}, value);
       double positive = 0.0;
-      std::vector<std::uint32_t> chosen;
+      std::vector<Chosen> chosen;
       for (std::size_t s = 0; s < all_.count(); s += every) {
         const float change = lit ? -value[s] : value[s], error = all_.wanted(s) - present[s];
-        gain[s] = float(every) * all_.weight(s) * change * (2.0f * error - change);
-        positive += std::max(gain[s], 0.0f);
-        if (value[s] > 1e-4f) chosen.push_back(static_cast<std::uint32_t>(s));
+        const float gain = float(every) * all_.weight(s) * change * (2.0f * error - change);
+        positive += std::max(gain, 0.0f);
+        if (value[s] <= 1e-4f) continue;
+        chosen.push_back({static_cast<std::uint32_t>(s / antennas), static_cast<std::uint32_t>(s % antennas), gain});
       }
       if (positive < options_.least_gain) continue;
       std::vector<std::vector<Split>> found(angles);
       parallel_for(plane_.rows() == 1 ? 1 : angles, execution_,
-                   [&](std::size_t angle, int) { find_splits(angle, gain, chosen, found[angle]); });
+                   [&](std::size_t angle, int) { find_splits(angle, chosen, found[angle]); });
       std::vector<Split> of_leaf;
       for (const auto& part : found) of_leaf.insert(of_leaf.end(), part.begin(), part.end());
       for (Split& split : of_leaf) split.leaf = leaf, split.lit = lit;
@@ -159,19 +167,20 @@ class GateGrowth {
     }
   }
 
-  void find_splits(std::size_t angle, const std::vector<float>& gain, const std::vector<std::uint32_t>& chosen,
-                   std::vector<Split>& found) const {
+  void find_splits(std::size_t angle, const std::vector<Chosen>& chosen, std::vector<Split>& found) const {
     const Eigen::VectorXd direction = direction_of(angle, plane_.rows());
     const Eigen::VectorXd place = places_ * direction, move = moves_ * direction;
-    const auto antennas = static_cast<std::size_t>(move.size());
+    Eigen::VectorXf place_bin(place.size()), move_bin(move.size());
     for (const double shift : shifts) {
       const double low = place.minCoeff() + shift * move.minCoeff(), high = place.maxCoeff() + shift * move.maxCoeff();
       if (high - low < 1e-6) continue;
       std::array<double, bins> sums{};
       const double scale = double(bins) / (high - low);
-      for (const std::uint32_t s : chosen) {
-        const double along = place[Eigen::Index(s / antennas)] + shift * move[Eigen::Index(s % antennas)];
-        sums[std::min(static_cast<std::size_t>(std::max((along - low) * scale, 0.0)), bins - 1)] += double(gain[s]);
+      place_bin = ((place.array() - low) * scale).cast<float>();
+      move_bin = (move.array() * (shift * scale)).cast<float>();
+      for (const Chosen& one : chosen) {
+        const float bin = place_bin[Eigen::Index(one.user)] + move_bin[Eigen::Index(one.antenna)];
+        sums[static_cast<std::size_t>(std::min(std::max(static_cast<int>(bin), 0), int(bins) - 1))] += double(one.gain);
       }
       for (std::size_t b = 1; b < bins; ++b) sums[b] += sums[b - 1];
       const auto [least, most] = std::minmax_element(sums.begin(), sums.end());
