@@ -284,8 +284,11 @@ def one_round(
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
     later = int(number >= STRICT_ROUNDS)
-    if later and number % 2 == 0:
-        searched = searched.weighted(clipping(state.sources, searched.thin))
+    clipped = searched
+    if later:
+        clipped = searched.weighted(clipping(state.sources, searched.thin))
+        # every second round looks for what is next to edges as well, which needs its energy
+        searched = clipped if number % 2 == 0 else searched
     thin = searched.thin
     trial = State(list(state.sources), state.errors, list(state.unmergeable))
     with stages("divide"):
@@ -301,13 +304,13 @@ def one_round(
     if not trial.sources:
         return trial
     with stages("refine"):
-        trial.sources = joint(trial.sources, thin, _SAMPLE, degree, 5, rng)
+        trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
     with stages("gates"):
         trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
-        trial.sources = joint(trial.sources, thin, _SAMPLE, degree, 5, rng)
+        trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
     with stages("merge"):
         merge(trial, thin, degree, later, rng)
     return trial
