@@ -21,7 +21,7 @@ nox.options.sessions = ["tests", "cpp", "lint", "types"]
 LONGEST_FILE = 400  # lines
 BUILT = re.compile(r"wavefix/(_core\.[^/]*\.(so|pyd)|lib/libwavefix\.[^/]*)")
 LIGHT = ("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1")  # quick to compile
-UNDEFINED = (
+UNDEFINED = (  # the checks of a light build, see build_sanitized
     "shift,integer-divide-by-zero,unreachable,return,signed-integer-overflow,bounds,object-size,float-cast-overflow,"
     "nonnull-attribute,returns-nonnull-attribute,bool,enum,vptr,pointer-overflow,builtin"
 )

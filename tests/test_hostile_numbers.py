@@ -308,7 +308,7 @@ def test_fit_takes_hostile_data(case: str) -> None:
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e-3, 1e12, 1e30, 1e290])
 def test_frequencies_of_any_scale_have_an_answer(scale: float) -> None:
     model = wfx.ChannelModel.from_bytes(spherical_file(frequencies=lambda f: f * scale).data)
-    positions = random_positions(model, 1)
+    positions = random_positions(model, 3 if scale < 1.0 else 1)  # a search that finds nothing takes a second
     channels, jacobian = model.synthesize(positions, jacobian=True)
     fixes = wfx.Localizer(model).locate(channels)
     # paths of more cycles than a number can tell apart have a phase without meaning or none, as the compiler rounds

@@ -14,7 +14,7 @@ constexpr double tau = 6.283185307179586476925286766559;
 constexpr std::size_t none = static_cast<std::size_t>(-1);
 constexpr std::size_t most_values = std::size_t{1} << 26;  // at the nodes of one box
 constexpr std::size_t most_nodes = 2048;  // 10 to 100 do; more would find nothing where every path is astray
-constexpr double out_of_scale = 0x1p40;  // a query so much weaker or stronger than the model fits nowhere anyway
+constexpr double out_of_scale = 0x1p40;   // a query so much weaker or stronger than the model fits nowhere anyway
 
 }  // namespace
 
@@ -56,7 +56,7 @@ void Envelopes::build(const Query& query, const SearchBox& box, double spacing, 
       node_count_ *= axis.nodes;
     }
     spacing *= 1.25;
-  } while ((node_count_ * stride_ > most_values || node_count_ > most_nodes) && node_count_ > 27);
+  } while (node_count_ > std::max<std::size_t>(27, std::min(most_nodes, most_values / stride_)));
   for (const std::size_t index : index_) slot_of_[index] = none;
   index_.clear();
   slots_ = 0;

@@ -140,7 +140,7 @@ class GateGrowth {
         const float change = lit ? -value[s] : value[s], error = all_.wanted(s) - present[s];
         const float gain = float(every) * all_.weight(s) * change * (2.0f * error - change);
         positive += std::max(gain, 0.0f);
-        if (value[s] <= 1e-4f) continue;
+        if (!(value[s] > 1e-4f)) continue;
         chosen.push_back({static_cast<std::uint32_t>(s / antennas), static_cast<std::uint32_t>(s % antennas), gain});
       }
       if (positive < options_.least_gain) continue;

@@ -287,8 +287,8 @@ def one_round(
     clipped = searched
     if later:
         clipped = searched.weighted(clipping(state.sources, searched.thin))
-        # every second round looks for what is next to edges as well, which needs its energy
-        searched = clipped if number % 2 == 0 else searched
+        if number % 2 == 0:  # the others look for what is next to edges as well, which needs its energy
+            searched = clipped
     thin = searched.thin
     trial = State(list(state.sources), state.errors, list(state.unmergeable))
     with stages("divide"):
