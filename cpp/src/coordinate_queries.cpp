@@ -22,7 +22,8 @@ std::vector<double> multiply(const Coordinates& coordinates, const std::vector<c
   const std::size_t groups = (n + together - 1) / together;
   const std::size_t wanted = std::min(slices, threads / std::gcd(threads, groups));
   const std::size_t thickness = (slices + wanted - 1) / wanted, parts = (slices + thickness - 1) / thickness;
-  std::vector<double> values(n * levels), scratch(threads * coordinates.scratch_size());
+  const auto workers = static_cast<std::size_t>(thread_count(groups * parts, execution.threads));
+  std::vector<double> values(n * levels), scratch(workers * coordinates.scratch_size());
   parallel_for(groups * parts, execution, [&](std::size_t item, int worker) {
     const std::size_t first = item / parts * together, slice = item % parts * thickness;
     coordinates.multiply_basis(channels.data() + first, std::min(together, n - first), slice,

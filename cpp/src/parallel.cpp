@@ -86,8 +86,7 @@ struct Job {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stop{false};
   std::exception_ptr first{};  // guarded by the pool's mutex, as are the numbers below
-  int places;                  // for helpers that may still join
-  int joined = 0;
+  int places;                  // for helpers that may still join, each with the number of its place as its worker's
   std::atomic<int> working{0};
   std::condition_variable done{};
 
@@ -224,9 +223,9 @@ class Pool {
         ++awake_;
       }
       Job& job = *jobs_.front();
-      const int worker = ++job.joined;
+      const int worker = job.places--;  // the highest first: scratch for too few workers is noticed at once
       ++job.working;
-      if (--job.places == 0) close(job);
+      if (job.places == 0) close(job);
       lock.unlock();
       std::fesetenv(&job.environment);
       std::exception_ptr error;
