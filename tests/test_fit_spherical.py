@@ -70,7 +70,7 @@ def nmse_db(model, data) -> float:
     ("shape", "array"), [("plane", "linear"), ("line", "linear"), ("volume", "linear"), ("plane", "planar")]
 )
 def test_sources_are_found_to_float32(shape, array):
-    model = wfx.fit(scene(260, 0, shape, array), seed=1, max_rounds=4, progress=False)
+    model = wfx.fit(scene(160, 0, shape, array), seed=1, max_rounds=3, progress=False)
     assert model.kind == "spherical"
     assert nmse_db(model, scene(60, 9, shape, array)) < -55
     assert model.n_atoms <= 4
@@ -91,12 +91,12 @@ def test_two_paths_are_enough_and_one_as_well():
 
 
 def test_a_moved_and_turned_scene_gives_the_moved_model():
-    data, angle, shift = scene(260, 0), 0.7, np.array([300.0, -200.0, 40.0])
+    data, angle, shift = scene(160, 0), 0.7, np.array([300.0, -200.0, 40.0])
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     moved = wfx.ChannelDataset(
         data.channels, data.antenna_positions @ turn.T + shift, data.frequencies, data.positions @ turn.T + shift
     )
-    model = wfx.fit(moved, max_rounds=4, progress=False)
+    model = wfx.fit(moved, max_rounds=3, progress=False)
     test = scene(60, 9)
     there = wfx.ChannelDataset(
         test.channels, moved.antenna_positions, test.frequencies, test.positions @ turn.T + shift
@@ -120,7 +120,7 @@ def interrupt_after_a_round(monkeypatch, data, **options):
 
 
 def test_same_seed_same_model_whatever_the_threads_and_the_interruptions(tmp_path, monkeypatch):
-    data, options = scene(150, 0), {"max_rounds": 3, "progress": False}
+    data, options = scene(150, 0), {"max_rounds": 2, "progress": False}
     whole = spherical_fitting.fit_spherical(data, **options)
     assert tensors(whole) == tensors(spherical_fitting.fit_spherical(data, **options))
     checkpoint = tmp_path / "state.safetensors"
@@ -161,11 +161,11 @@ def test_noise_is_refused_and_noisy_channels_are_not():
 
 
 def test_normalized_delays_are_told():
-    data = scene(260, 0)
+    data = scene(160, 0)
     distance = np.linalg.norm(data.positions - TRUE[0], axis=1)
     turned = data.channels * np.exp(2j * np.pi * data.frequencies * distance[:, None, None] / C)
     with pytest.raises(wfx.DataError, match="normalized"):
-        wfx.fit(with_channels(data, turned.astype(np.complex64)), max_rounds=4, progress=False)
+        wfx.fit(with_channels(data, turned.astype(np.complex64)), max_rounds=3, progress=False)
 
 
 def with_channels(data, channels):
@@ -276,7 +276,7 @@ def test_neighbors_and_spread_antennas():
     assert {0, 11} <= set(chosen.tolist()) or {2, 9} <= set(chosen.tolist())
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20])
+@pytest.mark.parametrize("scale", [1e-30, 1e20])
 def test_channels_of_any_scale(scale):
     data = scene(150, 0)
     model = wfx.fit(

@@ -127,7 +127,7 @@ def test_a_fit_refines_positions_that_err_by_an_eighth_of_a_wavelength():
 
 
 def test_an_interrupted_fit_goes_on_with_the_same_positions(tmp_path, monkeypatch):
-    data, _ = noisy_scene(150)
+    data, _ = noisy_scene(100)
     options = {"max_rounds": 2, "progress": False, "position_std": STD}
     whole = fitting.fit_spherical(data, **options)
     path = tmp_path / "state.safetensors"
