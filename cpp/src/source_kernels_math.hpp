@@ -81,12 +81,14 @@ inline Ints low_words(Doubles low, Doubles high, Indices<I...>) {
   return __builtin_shufflevector((Ints)low, (Ints)high, (2 * I)...);
 }
 
-/// e^(j pi / 2 quarters): whole quarters are taken off in double, the rest is right to a few units of float.
+/// e^(j pi / 2 quarters): whole quarters are taken off in double, the rest is right to a few units of float. NaN beyond
+/// 2^51, from where on a double says nothing of the phase.
 inline Complex quarter_phasor(Wide quarters) {
   constexpr double rounder = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer, kept in the low bits
   const Wide shifted = rounder + quarters;
   const Ints whole = low_words(shifted.low, shifted.high, LaneIndices());
-  const Floats x = narrow(quarters - (-rounder + shifted)) * 1.57079632679489662f, y = x * x;
+  const Floats x = narrow(quarters - (-rounder + shifted)) * 1.57079632679489662f, square = x * x;
+  const Floats y = square < .62f ? square : broadcast(__builtin_nanf(""));  // (pi / 4)^2 at most
   const Floats sine = x * (1.f + y * (-1.f / 6 + y * (1.f / 120 + y * (-1.f / 5040 + y * (1.f / 362880)))));
   const Floats cosine = 1.f + y * (-.5f + y * (1.f / 24 + y * (-1.f / 720 + y * (1.f / 40320))));
   const Ints odd = (whole & 1) != 0;
