@@ -71,7 +71,9 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The proofs that take minutes each."""
     install_for_tests(session)
-    session.run("python", "-m", "pytest", "-m", "slow", "-o", "faulthandler_timeout=2400", *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-m", "slow", "--durations=20", "-o", "faulthandler_timeout=2400", *session.posargs
+    )
 
 
 @nox.session(reuse_venv=True)
