@@ -14,18 +14,28 @@ constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relat
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
 constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
 constexpr int most_growths = 16;
+constexpr double most_doubtful = 2.0;  // times the cost of the best minimum, up to which others are reconsidered
+constexpr double same_place = 1e-3;    // wavelengths
+constexpr std::size_t most_reconsidered = 24;
+constexpr int most_turns = 6;
 
 bool by_cost(const Minimum& a, const Minimum& b) { return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset; }
 
 }  // namespace
 
 FixSearch::FixSearch(const FloatFixPlan& plan, const LocalizerOptions& options)
-    : refiner(plan.model, options.refine), plan_(plan), options_(options), envelopes_(plan.paths) {}
+    : refiner(plan.model, options.refine),
+      plan_(plan),
+      options_(options),
+      envelopes_(plan.paths),
+      gains_(plan.model, plan.paths) {}
 
 void FixSearch::begin() {
   minima_.clear();
   refined_.clear();
+  weighed_.clear();
   best_ = 0;
+  reconsidered_ = false;
 }
 
 /// Along the principal axes of the float covariance.
@@ -169,16 +179,83 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
   return true;
 }
 
+/// Points in all directions from a position, along the region's axes and between them.
+std::vector<Point> FixSearch::around(const Point& position, double radius) const {
+  const Region& region = plan_.model.region();
+  std::vector<Point> points;
+  const int dimension = static_cast<int>(region.dimension()), all = dimension == 1 ? 3 : dimension == 2 ? 9 : 27;
+  for (int code = 0; code < all; ++code) {
+    const int signs[3] = {code % 3 - 1, dimension > 1 ? code / 3 % 3 - 1 : 0, dimension > 2 ? code / 9 - 1 : 0};
+    const int square = signs[0] * signs[0] + signs[1] * signs[1] + signs[2] * signs[2];
+    if (square == 0) continue;
+    Point point = position;
+    for (std::size_t d = 0; d < region.dimension(); ++d) {
+      for (std::size_t c = 0; c < 3; ++c) point[c] += radius / std::sqrt(square) * signs[d] * region.basis[3 * d + c];
+    }
+    points.push_back(point);
+  }
+  return points;
+}
+
+/// A minimum's cost with uncertain gains, unless it is too high or the minimum known.
+void FixSearch::weigh(const Query& query, const Refined& minimum) {
+  if (query.to_scale(minimum.result.cost) > doubt_.limit) return;
+  const double same = same_place * plan_.model.wavelength();
+  for (const Refined& other : weighed_) {
+    if (distance(other.result.position, minimum.result.position) < same) return;
+  }
+  weighed_.push_back(minimum);
+  Refined& added = weighed_.back();
+  added.doubtful = gains_.cost(query, added.result.position.data(), doubt_.variance);
+  if (added.doubtful < weighed_[best_].doubtful) best_ = weighed_.size() - 1;
+}
+
+void FixSearch::reconsider(const Query& query) {
+  const double wavelength = plan_.model.wavelength();
+  doubt_ = {most_doubtful * best_cost(query), best_cost(query) / static_cast<double>(query.scaled.size())};
+  best_ = 0;
+  const auto refine_from = [&](const Point& start, double interpolated) -> Refined {
+    return {refiner.refine(query.channel, start.data()), start, interpolated};
+  };
+  std::sort(refined_.begin(), refined_.end(),
+            [](const Refined& a, const Refined& b) { return a.result.cost < b.result.cost; });
+  for (std::size_t i = 0; i < std::min(refined_.size(), most_reconsidered); ++i) weigh(query, refined_[i]);
+  std::sort(minima_.begin(), minima_.end(), by_cost);
+  std::size_t count = 0;
+  for (const Minimum& minimum : minima_) {
+    if (minimum.cost * query.energy > doubt_.limit || ++count > most_reconsidered) break;
+    if (refined_near(minimum.position) == nullptr) weigh(query, refine_from(minimum.position, minimum.cost));
+  }
+  // Edges of gates part one minimum into several, and hide the next one along a valley.
+  for (int turn = 0; turn < most_turns; ++turn) {
+    const Refined center = weighed_[best_];
+    for (const double radius : {wavelength / 16.0, wavelength}) {
+      for (const Point& start : around(center.result.position, radius)) {
+        weigh(query, refine_from(start, center.interpolated));
+      }
+    }
+    if (weighed_[best_].doubtful >= center.doubtful) break;
+  }
+  std::swap(refined_, weighed_);
+  reconsidered_ = true;
+}
+
 std::optional<Refinement> FixSearch::runner_up(const Query& query) {
   const auto apart = [&](const Point& other) {
     return distance(other, best().position) > 0.25 * plan_.model.wavelength();
   };
   std::optional<Refinement> found;
   for (const Refined& other : refined_) {
-    if (apart(other.result.position) && (!found || other.result.cost < found->cost)) found = other.result;
+    if (!apart(other.result.position)) continue;
+    const double above = query.to_caller(other.doubtful - refined_[best_].doubtful);
+    const double cost = reconsidered_ ? best().cost + above : other.result.cost;
+    if (found && found->cost <= cost) continue;
+    found = other.result;
+    found->cost = cost;
   }
   for (const Minimum& minimum : minima_) {
     if (!apart(minimum.position) || refined_near(minimum.position) != nullptr) continue;
+    if (reconsidered_ && minimum.cost * query.energy <= doubt_.limit) continue;  // among those above
     const double above = std::max(minimum.cost - refined_[best_].interpolated, 0.0);
     const double cost = best().cost + query.to_caller(above * query.energy);
     if (found && found->cost <= cost) continue;

@@ -7,6 +7,7 @@
 #include "envelopes.hpp"
 #include "float_fix_plan.hpp"
 #include "strategy.hpp"
+#include "uncertain_gains.hpp"
 
 namespace wavefix {
 
@@ -23,6 +24,8 @@ class FixSearch {
   };
   /// Searches the minima around a float solution, as far away as the float cost leaves room for a better fix.
   void explore(const Query& query, const FloatPoint& point, const Effort& effort);
+  /// Chooses again among minima whose costs errors of the model's gains may have put in the wrong order.
+  void reconsider(const Query& query);
   bool found() const { return !refined_.empty(); }
   /// ||H - f||^2 of the best fix, in the scale of the query.
   double best_cost(const Query& query) const { return query.to_scale(best().cost); }
@@ -36,7 +39,8 @@ class FixSearch {
   struct Refined {
     Refinement result;
     Point start;
-    double interpolated;  // cost at the start
+    double interpolated;    // cost at the start
+    double doubtful = 0.0;  // cost with uncertain gains, if they were reconsidered
   };
 
   SearchBox box_around(const Query& query, const FloatPoint& point) const;
@@ -45,14 +49,21 @@ class FixSearch {
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
+  std::vector<Point> around(const Point& position, double radius) const;
+  void weigh(const Query& query, const Refined& minimum);
   bool refine_best(const Query& query, double finer, std::size_t first);
 
   const FloatFixPlan& plan_;
   const LocalizerOptions& options_;
   Envelopes envelopes_;
+  UncertainGains gains_;
   std::vector<Minimum> minima_;
-  std::vector<Refined> refined_;
+  std::vector<Refined> refined_, weighed_;
+  struct Doubt {
+    double limit, variance;  // of a cost; of the noise
+  } doubt_{};
   std::size_t best_ = 0;
+  bool reconsidered_ = false;
 };
 
 }  // namespace wavefix

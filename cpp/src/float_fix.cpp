@@ -20,6 +20,7 @@ namespace {
 constexpr double prior_gain = 3.0;  // standard deviation of a free gain, relative to the model's
 constexpr int descent_steps = 25;
 constexpr FixSearch::Effort hard{2.0, 10.0};
+constexpr double usual_error = 2.0;  // times the validation error, which edges have most of
 
 /// What one thread needs.
 struct Worker {
@@ -93,6 +94,7 @@ class FloatFix final : public Strategy {
     worker.fix.begin();
     worker.floats.clear();
     search(worker);
+    if (!explained(worker, usual_error * model_.validation_nmse())) worker.fix.reconsider(query);
     const FloatPoint* best = &worker.floats.front();
     for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
     Minima minima;
@@ -156,15 +158,21 @@ class FloatFix final : public Strategy {
   }
 
   /// Is the fix about as good as the best float solution, which is free to choose the gains? Otherwise it is in a wrong
-  /// minimum. (16) A float solution that says so is looked at without tables, whose errors would say it too.
+  /// minimum. (16)
   bool settled(Worker& worker) const {
+    return explained(worker, options_.poor_fit_factor * model_.validation_nmse() + 1e-3);
+  }
+
+  /// Does the fix cost no more than noise and an error of the model, as a share of the energy, add to the best float
+  /// solution? One that says no is looked at without tables, whose errors would say it too.
+  bool explained(Worker& worker, double model_error) const {
     const Query& query = worker.query;
     const double unknowns = plan_->unknowns();
-    const double by_model = (options_.poor_fit_factor * model_.validation_nmse() + 1e-3) * query.energy;
     while (true) {
       FloatPoint* best = &worker.floats.front();
       for (FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
       const double by_noise = plan_->noise_variance(query, *best) * (unknowns + 6.0 * std::sqrt(unknowns));
+      const double by_model = model_error * query.energy;
       if (worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model) return true;
       if (best->confirmed) return false;
       worker.cost.confirm(query, *best);

@@ -75,10 +75,10 @@ inline Floats root(Floats value) {
 inline Wide root(Wide value) { return {root(value.low), root(value.high)}; }
 inline Wide inverse_of(Wide value) { return {1.0 / value.low, 1.0 / value.high}; }
 
-/// The even-numbered integers of two vectors: the low halves of their doubles.
-template <std::size_t... I>
-inline Ints low_words(Doubles low, Doubles high, Indices<I...>) {
-  return __builtin_shufflevector((Ints)low, (Ints)high, (2 * I)...);
+/// The even- or odd-numbered integers of two vectors: the low or high halves of their doubles.
+template <std::size_t Half, std::size_t... I>
+inline Ints words(Wide value, Indices<I...>) {
+  return __builtin_shufflevector((Ints)value.low, (Ints)value.high, (2 * I + Half)...);
 }
 
 /// e^(j pi / 2 quarters): whole quarters are taken off in double, the rest is right to a few units of float. NaN beyond
@@ -86,9 +86,9 @@ inline Ints low_words(Doubles low, Doubles high, Indices<I...>) {
 inline Complex quarter_phasor(Wide quarters) {
   constexpr double rounder = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer, kept in the low bits
   const Wide shifted = rounder + quarters;
-  const Ints whole = low_words(shifted.low, shifted.high, LaneIndices());
-  const Floats x = narrow(quarters - (-rounder + shifted)) * 1.57079632679489662f, square = x * x;
-  const Floats y = square < .62f ? square : broadcast(__builtin_nanf(""));  // (pi / 4)^2 at most
+  const Ints whole = words<0>(shifted, LaneIndices()), exponent = words<1>(shifted, LaneIndices()) >> 20;
+  const Floats x = narrow(quarters - (-rounder + shifted)) * 1.57079632679489662f;
+  const Floats y = exponent == 0x433 ? x * x : broadcast(__builtin_nanf(""));  // 2^52 to 2^53
   const Floats sine = x * (1.f + y * (-1.f / 6 + y * (1.f / 120 + y * (-1.f / 5040 + y * (1.f / 362880)))));
   const Floats cosine = 1.f + y * (-.5f + y * (1.f / 24 + y * (-1.f / 720 + y * (1.f / 40320))));
   const Ints odd = (whole & 1) != 0;
