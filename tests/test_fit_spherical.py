@@ -213,6 +213,16 @@ def test_no_gate_is_learned_after_the_time():
     assert rounds.regate([one], near, 1e-9, 4) != [one]
 
 
+def test_one_step_is_refined_after_the_time(monkeypatch):
+    data, calls, real = measured(60), [], system.normal_equations
+    data = replace(data, channels=noise(data.channels.shape))
+    monkeypatch.setattr(system, "normal_equations", lambda *them: calls.append(1) or real(*them))
+    system.refine([source()], data, 5, deadline=-np.inf)
+    assert len(calls) == 1
+    system.refine([source()], data, 5)
+    assert len(calls) > 2
+
+
 def test_no_round_begins_that_would_end_after_the_time(monkeypatch):
     now, error = [0.0], itertools.count()
 

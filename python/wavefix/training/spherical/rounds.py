@@ -135,7 +135,13 @@ def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[
 
 
 def joint(
-    sources: list[Source], measured: Measured, count: int, degree: int, iterations: int, rng: np.random.Generator
+    sources: list[Source],
+    measured: Measured,
+    count: int,
+    degree: int,
+    iterations: int,
+    rng: np.random.Generator,
+    deadline: float = float("inf"),
 ) -> list[Source]:
     """Gains by least squares, then everything by Levenberg-Marquardt, whose damping holds back gains of waves that are
     nearly alike; both at some locations, and undone where the others disagree."""
@@ -144,7 +150,7 @@ def joint(
     part = covering(sources, measured, count, rng)
     best = with_degree(sources, degree, part)
     cost = energy(residual(best, measured).channels)
-    for step in (fit_gains, lambda ones, where: refine(ones, where, iterations)[0]):
+    for step in (fit_gains, lambda ones, where: refine(ones, where, iterations, deadline=deadline)[0]):
         trial = step(best, part)
         after = energy(residual(trial, measured).channels)
         if after < cost:
@@ -349,5 +355,5 @@ def finish(
             keep(regate(best.sources, wide, share, 8, deadline=deadline))
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
-            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng))
+            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline))
     return best

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -78,15 +79,19 @@ def refine(
     iterations: int,
     damping: float = 1e-3,
     least_gain: float = 1e-3,
+    deadline: float = float("inf"),
 ) -> tuple[list[Source], float]:
-    """Sources after up to ``iterations`` steps, and the energy that they leave; ends when a step gains too little."""
+    """Sources after up to ``iterations`` steps, and the energy that they leave; ends when a step gains too little, or
+    with the first one after the deadline."""
     current = list(sources)
     left = residual(current, measured)
     cost = energy(left.channels)
     dampings = np.full(len(current), damping)
     few = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 48)))
     system = None
-    for _ in range(iterations):
+    for iteration in range(iterations):
+        if iteration > 0 and time.monotonic() > deadline:
+            break
         if system is None:
             system = normal_equations(current, measured, left)
         trial = _trusted_step(current, system, dampings, few, cost / measured.channels.size)
