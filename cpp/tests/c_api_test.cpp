@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -105,6 +107,48 @@ TEST_CASE("C: outputs that are NULL are not written, a localizer outlives its mo
   REQUIRE(wavefix_locate(localizer.get(), floats(channels), n, n_antennas, n_subcarriers, &fixes, nullptr) == 0);
   CHECK(some.position == all.position);
   CHECK(some.status == std::vector<std::uint8_t>(n, 255));
+}
+
+TEST_CASE("C: numbers at the edge have the answers of docs/conventions.md and leave other rows alone") {
+  const ChannelModel reference = testing::plane_wave_model();
+  auto truth = testing::random_positions(reference, n);
+  auto channels = testing::synthesize(reference, truth);
+  const Model model = open_model();
+  const Handle localizer = open_localizer(model.get());
+  const auto locate = [&](Outputs& out) {
+    wavefix_fixes fixes{sizeof fixes,        out.position.data(),  out.covariance.data(),    out.status.data(),
+                        out.residual.data(), out.ambiguity.data(), out.float_position.data()};
+    CHECK(wavefix_locate(localizer.get(), floats(channels), n, n_antennas, n_subcarriers, &fixes, nullptr) ==
+          WAVEFIX_OK);
+  };
+  Outputs before, after;
+  locate(before);
+  const std::size_t size = n_antennas * n_subcarriers;
+  const float infinity = std::numeric_limits<float>::infinity();
+  channels[0] = {std::nanf(""), 0.0f};
+  channels[size + 3] = {0.0f, infinity};
+  std::fill_n(channels.begin() + 2 * size, size, cfloat(0.0f));
+  std::fill_n(channels.begin() + 3 * size, size, cfloat(1e-42f));  // denormal
+  std::fill_n(channels.begin() + 4 * size, size, cfloat(3e38f));
+  locate(after);
+  for (std::size_t row = 0; row < 3; ++row) {
+    CHECK(after.status[row] == static_cast<std::uint8_t>(Status::invalid_input));
+    CHECK(std::isnan(after.position[3 * row]));
+  }
+  for (std::size_t row = 3; row < 5; ++row) {
+    const auto status = static_cast<Status>(after.status[row]);
+    CHECK((status == Status::poor_fit || status == Status::outside_region));
+    CHECK(std::isfinite(after.position[3 * row]));
+  }
+  CHECK(std::memcmp(&after.position[15], &before.position[15], 3 * sizeof(double)) == 0);
+  CHECK(after.status[5] == before.status[5]);
+
+  truth[3] = std::nan("");
+  const int refused = wavefix_synthesize(model.get(), n, truth.data(), floats(channels), nullptr, nullptr);
+  CHECK(refused == WAVEFIX_DATA_ERROR);
+  CHECK(message_holds("positions: value that is not finite at index 1"));
+  truth[3] = 1e300;
+  CHECK(wavefix_synthesize(model.get(), n, truth.data(), floats(channels), nullptr, nullptr) == WAVEFIX_OK);
 }
 
 TEST_CASE("C: description and metadata are those of the model") {
