@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import wavefix as wfx
-from damaged_maps import deep_street, learned
+from damaged_maps import blocked, deep_street, learned
 from known_maps import street
 from plane_waves import add_noise
 from proof import prove, users
@@ -99,6 +99,13 @@ def learned_cases(n: int, traced: list[str]) -> dict[str, Case]:
         truth = users(known, n, seed=2)
         return {"nmse": model.validation_nmse} | located(model, known.synthesize(truth), truth, known)
 
+    def obstructed(paths: int, share: float) -> dict[str, Any]:
+        scene = deep_street(1, sources=paths)
+        scene = replace(scene, leaves=((),) * paths)
+        known = scene.model(1e-4)
+        truth = users(known, min(n, 300), seed=2)
+        return {"nmse": known.validation_nmse} | located(known, blocked(scene, truth, share), truth)
+
     def fitted(paths: str) -> dict[str, Any]:
         model_path, test_path = paths.split(",")
         model, test = wfx.ChannelModel.load(model_path), wfx.ChannelDataset.load(test_path)
@@ -110,6 +117,10 @@ def learned_cases(n: int, traced: list[str]) -> dict[str, Case]:
         f"made, {text}": lambda seed=seed, edges=edges: damaged(seed, edges)
         for seed, edges, text in ((0, 1.0, "edges off by 8 mm"), (1, 4.0, "edges off by 3 cm"))
     }
+    for paths, share in ((8, 0.1), (8, 0.3), (24, 0.3), (24, 0.5)):
+        cases[f"made, exact, each of {paths} paths blocked with {share:.0%}"] = lambda paths=paths, share=share: (
+            obstructed(paths, share)
+        )
     for item in traced:
         label, paths = item.split("=", 1)
         cases[label] = lambda paths=paths: fitted(paths)

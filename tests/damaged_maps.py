@@ -150,6 +150,17 @@ def damaged(truth: Map, *, geometry: float = 1.0, edges: float = 1.0, seed: int 
     )
 
 
+def blocked(truth: Map, positions: Vector, share: float, seed: int = 0) -> NDArray[np.complex64]:
+    """Channels of which each path is blocked with a chance of ``share``, at each position anew."""
+    count = len(truth.gains)
+    seen = np.random.default_rng([seed, 2]).uniform(size=(count, len(positions))) > share
+    channels = np.zeros((len(positions), len(truth.array), len(truth.frequencies)), np.complex64)
+    for path in range(count):
+        alone = replace(truth, gains=truth.gains * (np.arange(count) == path)[:, None])
+        channels += seen[path, :, None, None] * alone.model().synthesize(positions)
+    return channels
+
+
 def learned(truth: Map, positions: Vector, **damage: float) -> ChannelModel:
     """The damaged model with its error (10) over ``positions`` as validation error."""
     channels = truth.model().synthesize(positions).astype(np.complex128)

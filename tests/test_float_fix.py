@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy.stats import binom, chi2
 
-from damaged_maps import deep_street, learned
+from damaged_maps import blocked, deep_street, learned
 from known_maps import WAVELENGTH, street
 from plane_waves import add_noise, plane_wave_model
 from proof import Proof, band, errors, prove, search_failures, squared_errors_by_covariance, users
@@ -148,10 +148,7 @@ def test_covariances_know_the_error_of_a_learned_map(snr_db: float | None) -> No
 def test_blocked_paths_do_not_send_fixes_to_another_minimum() -> None:
     scene = replace(deep_street(1, sources=8), leaves=((),) * 8)
     truth = users(scene.model(), 40, seed=[1, 5])
-    alone = (replace(scene, gains=scene.gains * (np.arange(8) == path)[:, None]) for path in range(8))
-    seen = np.random.default_rng(7).uniform(size=(8, 40)) > 0.3
-    channels = sum(map_.model().synthesize(truth) * on[:, None, None] for map_, on in zip(alone, seen, strict=True))
-    fixes = Localizer(scene.model(1e-4)).locate(channels.astype(np.complex64))
+    fixes = Localizer(scene.model(1e-4)).locate(blocked(scene, truth, 0.3))
     wrong = errors(fixes, truth) > 0.03
     assert wrong.sum() <= 1  # by the model alone, without (23): 7
     assert not np.any(wrong & (fixes.status == Status.OK))
