@@ -183,15 +183,17 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
 std::vector<Point> FixSearch::around(const Point& position, double radius) const {
   const Region& region = plan_.model.region();
   std::vector<Point> points;
-  const int dimension = static_cast<int>(region.dimension()), all = dimension == 1 ? 3 : dimension == 2 ? 9 : 27;
+  const int all = region.dimension() == 1 ? 3 : region.dimension() == 2 ? 9 : 27;
   for (int code = 0; code < all; ++code) {
-    const int signs[3] = {code % 3 - 1, dimension > 1 ? code / 3 % 3 - 1 : 0, dimension > 2 ? code / 9 - 1 : 0};
-    const int square = signs[0] * signs[0] + signs[1] * signs[1] + signs[2] * signs[2];
-    if (square == 0) continue;
-    Point point = position;
-    for (std::size_t d = 0; d < region.dimension(); ++d) {
-      for (std::size_t c = 0; c < 3; ++c) point[c] += radius / std::sqrt(square) * signs[d] * region.basis[3 * d + c];
+    double step[3] = {}, square = 0.0;
+    for (std::size_t d = 0, rest = static_cast<std::size_t>(code); d < region.dimension(); ++d, rest /= 3) {
+      const double sign = static_cast<double>(rest % 3) - 1.0;
+      square += sign * sign;
+      for (std::size_t c = 0; c < 3; ++c) step[c] += sign * region.basis[3 * d + c];
     }
+    if (square == 0.0) continue;
+    Point point = position;
+    for (std::size_t c = 0; c < 3; ++c) point[c] += radius / std::sqrt(square) * step[c];
     points.push_back(point);
   }
   return points;

@@ -95,12 +95,10 @@ class FloatFix final : public Strategy {
     worker.floats.clear();
     search(worker);
     if (!explained(worker, usual_error * model_.validation_nmse())) worker.fix.reconsider(query);
-    const FloatPoint* best = &worker.floats.front();
-    for (const FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
     Minima minima;
     minima.best = worker.fix.best();
     minima.runner_up = worker.fix.runner_up(query);
-    minima.float_position = best->position;
+    minima.float_position = best_float(worker).position;
     return minima;
   }
 
@@ -117,6 +115,11 @@ class FloatFix final : public Strategy {
     for (std::size_t i = 0; i < worker.floats.size() && !settled(worker); ++i) {
       if (possible(worker, worker.floats[i])) worker.fix.explore(worker.query, worker.floats[i], hard);
     }
+  }
+
+  static FloatPoint& best_float(Worker& worker) {
+    return *std::max_element(worker.floats.begin(), worker.floats.end(),
+                             [](const FloatPoint& a, const FloatPoint& b) { return a.explained < b.explained; });
   }
 
   /// A fix near a float solution costs at least what free gains leave.
@@ -167,15 +170,13 @@ class FloatFix final : public Strategy {
   /// solution? One that says no is looked at without tables, whose errors would say it too.
   bool explained(Worker& worker, double model_error) const {
     const Query& query = worker.query;
-    const double unknowns = plan_->unknowns();
+    const double unknowns = plan_->unknowns(), by_model = model_error * query.energy;
     while (true) {
-      FloatPoint* best = &worker.floats.front();
-      for (FloatPoint& point : worker.floats) best = point.explained > best->explained ? &point : best;
-      const double by_noise = plan_->noise_variance(query, *best) * (unknowns + 6.0 * std::sqrt(unknowns));
-      const double by_model = model_error * query.energy;
-      if (worker.fix.best_cost(query) - (query.energy - best->explained) <= by_noise + by_model) return true;
-      if (best->confirmed) return false;
-      worker.cost.confirm(query, *best);
+      FloatPoint& best = best_float(worker);
+      const double by_noise = plan_->noise_variance(query, best) * (unknowns + 6.0 * std::sqrt(unknowns));
+      if (worker.fix.best_cost(query) - (query.energy - best.explained) <= by_noise + by_model) return true;
+      if (best.confirmed) return false;
+      worker.cost.confirm(query, best);
     }
   }
 
