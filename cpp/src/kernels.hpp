@@ -34,7 +34,7 @@ struct Kernels {
   /// out = a * b for `count` complex numbers in planes: imaginary parts lie `stride` behind the real ones.
   void (*multiply_planes)(const float* a, const float* b, std::size_t stride, std::size_t count, float* out);
   /// real + j imag = e^(j 2 pi turns), to a few units in the last place for |turns| < 2^31. Reducing whole turns
-  /// first loses nothing, where reducing radians would.
+  /// first loses nothing, where reducing radians would. NaN from 2^49 turns on, where a double tells no phase.
   void (*unit_phasors)(const double* turns, std::size_t count, double* real, double* imag);
   /// Distances and amplitudes of a source for a block of antennas; false if none of them sees it.
   bool (*trace_source)(const SourceTrace&);

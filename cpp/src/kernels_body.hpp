@@ -89,8 +89,8 @@ void unit_phasors(const double* turns, std::size_t count, double* __restrict rea
     const double shifted = 4 * turns[index] + rounder;
     long long quarter;
     __builtin_memcpy(&quarter, &shifted, sizeof(quarter));
-    const double x = tau * (turns[index] - 0.25 * (shifted - rounder));  // |x| <= pi / 4
-    const double y = x * x;
+    const double x = tau * (turns[index] - 0.25 * (shifted - rounder));     // |x| <= pi / 4
+    const double y = (quarter >> 52) == 0x433 ? x * x : __builtin_nan("");  // 2^52 to 2^53, else no phase is left
     // Taylor series; the first term left out is below 5e-17 at pi / 4
     const double sine =
         x *
