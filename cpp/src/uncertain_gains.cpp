@@ -57,6 +57,7 @@ void UncertainGains::add_antenna(const Query& query, std::size_t antenna) {
     error_(static_cast<Index>(k)) = left.real(), error_(static_cast<Index>(k) + rows) = left.imag();
   }
   unexplained_ += error_.squaredNorm();
+  if (n == 0) return;  // an empty product of Eigen's binds references to nothing
   const auto waves = waves_.leftCols(columns);
   products_.head(columns).noalias() += waves.transpose() * error_;
   gram_.topLeftCorner(columns, columns).selfadjointView<Eigen::Lower>().rankUpdate(waves.transpose());
