@@ -140,6 +140,88 @@ def test_normal_equations_leave_out_terms_that_a_source_does_not_have() -> None:
         _core.source_normal_equations(*case.geometry(), case.basis, np.array([1, 4, 2], np.int32), *rest)
 
 
+def refined(
+    case: Case, channels: NDArray[np.complex64], iterations: int, seconds: float = np.inf, **arguments: Any
+) -> tuple[list[NDArray[Any]], float]:
+    """Positions, rotations and constant gains after ``iterations``, and the energy left."""
+    options = _core.SourceRefineOptions()
+    options.iterations, options.seconds = iterations, seconds
+    moving = [case.sources.copy(), case.rotations.copy(), case.coefficients.copy()]
+    cost = _core.source_refine(
+        *case.geometry()[:3],
+        *moving[:2],
+        np.zeros((3, 2, 4)),
+        moving[2],
+        np.zeros((0, 6)),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int32),
+        np.ones(3, np.int32),
+        channels,
+        arguments.pop("factors", None),
+        case.middle,
+        case.reference,
+        options,
+        **arguments,
+    )
+    return moving, cost
+
+
+def spherical_case() -> Case:
+    case = Case(terms=1)
+    case.basis = (1 / case.distances()[..., None]).astype(np.float32)
+    return case
+
+
+def displaced(by: float) -> tuple[Case, NDArray[np.complex64]]:
+    """A case, and the channels of sources that are ``by`` meters away from its own and turned by as many radians."""
+    case, there = spherical_case(), spherical_case()
+    there.sources += by * np.array([[1, -1, 2], [-1, 2, 1], [2, 1, -1]])
+    there.rotations = np.stack([rotated(one, by * np.array([1.0, -1, 0.5])) for one in there.rotations])
+    there.basis = (1 / there.distances()[..., None]).astype(np.float32)
+    there.coefficients = case.coefficients * np.exp(0.1j * by)
+    return case, there.channels().astype(np.complex64)
+
+
+def test_a_step_of_the_sources_is_that_of_the_finite_differences() -> None:
+    case, channels = displaced(1e-5)
+    design = columns(case)
+    design = design.reshape(len(design), -1)
+    matrix, gradient = (design.conj() @ design.T).real, (design.conj() @ (channels - case.channels()).reshape(-1)).real
+    size = np.sqrt(np.diag(matrix))
+    scaled = matrix / np.outer(size, size) + (1e-3 + 1e-7) * np.eye(len(size))
+    step = (np.linalg.solve(scaled, gradient / size) / size).reshape(3, 8)
+    (sources, rotations, _), cost = refined(case, channels, 1)
+    wanted = np.stack([rotated(one, by) for one, by in zip(case.rotations, step[:, 5:], strict=True)])
+    np.testing.assert_allclose(sources - case.sources, step[:, 2:5], rtol=0.01, atol=1e-3 * np.abs(step[:, 2:5]).max())
+    np.testing.assert_allclose(rotations, wanted, atol=0.01 * np.abs(wanted - case.rotations).max())
+    assert cost < 0.1 * np.sum(np.abs(channels - case.channels()) ** 2)
+
+
+def test_sources_are_refined_to_where_the_channels_come_from() -> None:
+    case, channels = displaced(2e-3)
+    before = float(np.sum(np.abs(channels - case.channels()) ** 2))
+    moving, cost = refined(case, channels, 60)
+    assert cost < 1e-6 * before
+    factors = np.linspace(0.5, 2.0, 7)
+    weighted = (channels * factors[:, None, None]).astype(np.complex64)
+    assert refined(case, weighted, 60, factors=factors)[1] < 1e-6 * before
+    for threads in (1, 2):
+        again, same = refined(case, channels, 60, threads=threads)
+        assert same == cost
+        for one, other in zip(moving, again, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_refinement_never_raises_the_energy_and_keeps_its_time() -> None:
+    case, channels = displaced(0.02)  # several radians, where (18) says nothing
+    before = float(np.sum(np.abs(channels - case.channels().astype(np.complex64)) ** 2))
+    costs = [refined(case, channels, iterations)[1] for iterations in (0, 1, 2, 5, 20)]
+    assert costs[0] == pytest.approx(before, rel=1e-4)
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.9 * before
+    assert refined(case, channels, 20, -1.0)[1] == costs[1]  # the first step is not asked for the time
+
+
 def test_shapes_are_checked() -> None:
     case = Case()
     with pytest.raises(_core.ShapeError, match="amplitudes"):

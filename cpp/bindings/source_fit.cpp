@@ -27,6 +27,29 @@ struct Arrays {
   SourceGeometry sources;
 };
 
+SourceGains gains_of(std::size_t count, const py::object& variables, const py::object& coefficients,
+                     const py::object& gate_lines, const py::object& gate_line_cell,
+                     const py::object& gate_cell_source) {
+  SourceGains gains;
+  gains.variables = view_of<const double, 3>(variables, "variables", {count, 2, 4});
+  gains.coefficients = view_of<const cdouble, 2>(coefficients, "coefficients", {count, any_extent});
+  gains.gate_lines = view_of<const double, 2>(gate_lines, "gate_lines", {any_extent, 6});
+  gains.gate_line_cell = view_of<const std::int32_t, 1>(gate_line_cell, "gate_line_cell", {gains.gate_lines.shape[0]});
+  gains.gate_cell_source = view_of<const std::int32_t, 1>(gate_cell_source, "gate_cell_source", {any_extent});
+  return gains;
+}
+
+/// How many coefficients each source has, of the `most` that there is room for.
+View<const std::int32_t, 1> terms_of(const py::object& terms, std::size_t count, std::size_t most) {
+  const auto view = view_of<const std::int32_t, 1>(terms, "terms", {count});
+  for (std::size_t l = 0; l < count; ++l) {
+    if (view.data[l] < 1 || static_cast<std::size_t>(view.data[l]) > most) {
+      throw_shape("terms", "1 to " + std::to_string(most), std::to_string(view.data[l]));
+    }
+  }
+  return view;
+}
+
 void accumulate(const py::object& positions, const py::object& offsets, const py::object& frequencies,
                 const py::object& source_positions, const py::object& source_rotations, const py::object& amplitudes,
                 const py::object& channels, int threads) {
@@ -81,15 +104,9 @@ py::tuple normal_equations(const py::object& positions, const py::object& offset
   const auto amplitude_view = view_of<const cfloat, 3>(amplitudes, "amplitudes", {n, antennas, count});
   const auto residual_view = view_of<const cfloat, 3>(residual, "residual", {n, antennas, tones});
   const auto middle_view = view_of<const double, 1>(middle, "middle", {3});
-  const auto terms_view = view_of<const std::int32_t, 1>(terms, "terms", {count});
+  const auto terms_view = terms_of(terms, count, basis_view.shape[3]);
   std::size_t unknowns = 0;
-  for (std::size_t l = 0; l < count; ++l) {
-    const std::int32_t own = terms_view.data[l];
-    if (own < 1 || static_cast<std::size_t>(own) > basis_view.shape[3]) {
-      throw_shape("terms", "1 to " + std::to_string(basis_view.shape[3]), std::to_string(own));
-    }
-    unknowns += 2 * static_cast<std::size_t>(own) + 6;
-  }
+  for (std::size_t l = 0; l < count; ++l) unknowns += 2 * static_cast<std::size_t>(terms_view.data[l]) + 6;
   auto [matrix, matrix_view] = output_array<double, 2>(py::none(), "matrix", {unknowns, unknowns});
   auto [gradient, gradient_view] = output_array<double, 1>(py::none(), "gradient", {unknowns});
   const Execution execution = execution_of(threads);
@@ -101,6 +118,30 @@ py::tuple normal_equations(const py::object& positions, const py::object& offset
   return py::make_tuple(matrix, gradient);
 }
 
+double refine(const py::object& positions, const py::object& offsets, const py::object& frequencies,
+              const py::object& source_positions, const py::object& source_rotations, const py::object& variables,
+              const py::object& coefficients, const py::object& gate_lines, const py::object& gate_line_cell,
+              const py::object& gate_cell_source, const py::object& terms, const py::object& channels,
+              const py::object& factors, const py::object& middle, double reference_frequency,
+              const SourceRefineOptions& options, int threads) {
+  const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
+  const std::size_t count = arrays.sources.positions.shape[0];
+  MovingSources sources;
+  sources.positions = view_of<double, 2>(source_positions, "source_positions", {count, 3});
+  sources.rotations = view_of<double, 3>(source_rotations, "source_rotations", {count, 3, 3});
+  sources.coefficients = view_of<cdouble, 2>(coefficients, "coefficients", {count, any_extent});
+  sources.terms = terms_of(terms, count, sources.coefficients.shape[1]);
+  sources.gains = gains_of(count, variables, coefficients, gate_lines, gate_line_cell, gate_cell_source);
+  const auto channel_view = view_of<const cfloat, 3>(channels, "channels", arrays.channel_shape());
+  View<const double, 1> factor_view;
+  if (!factors.is_none()) factor_view = view_of<const double, 1>(factors, "factors", {channel_view.shape[0]});
+  const auto middle_view = view_of<const double, 1>(middle, "middle", {3});
+  const Execution execution = execution_of(threads);
+  const GilReleased release;
+  return source_refine(arrays.measurement, channel_view, factor_view, middle_view, reference_frequency, sources,
+                       options, execution);
+}
+
 py::tuple terms(const py::object& positions, const py::object& offsets, const py::object& frequencies,
                 const py::object& source_positions, const py::object& source_rotations, const py::object& variables,
                 const py::object& coefficients, const py::object& gate_lines, const py::object& gate_line_cell,
@@ -108,12 +149,7 @@ py::tuple terms(const py::object& positions, const py::object& offsets, const py
   const Arrays arrays(positions, offsets, frequencies, source_positions, source_rotations);
   const std::size_t n = arrays.channel_shape()[0], antennas = arrays.channel_shape()[1];
   const std::size_t count = arrays.sources.positions.shape[0];
-  SourceGains gains;
-  gains.variables = view_of<const double, 3>(variables, "variables", {count, 2, 4});
-  gains.coefficients = view_of<const cdouble, 2>(coefficients, "coefficients", {count, any_extent});
-  gains.gate_lines = view_of<const double, 2>(gate_lines, "gate_lines", {any_extent, 6});
-  gains.gate_line_cell = view_of<const std::int32_t, 1>(gate_line_cell, "gate_line_cell", {gains.gate_lines.shape[0]});
-  gains.gate_cell_source = view_of<const std::int32_t, 1>(gate_cell_source, "gate_cell_source", {any_extent});
+  const SourceGains gains = gains_of(count, variables, coefficients, gate_lines, gate_line_cell, gate_cell_source);
   const std::size_t terms = basis ? gains.coefficients.shape[1] : 0;
   auto [basis_out, basis_view] = output_array<float, 4>(py::none(), "basis", {n, antennas, count, terms});
   auto [out, out_view] = output_array<cfloat, 3>(py::none(), "amplitudes", {n, antennas, count});
@@ -153,6 +189,17 @@ py::tuple grow_gate(const py::object& positions, const py::object& offsets, cons
 }  // namespace
 
 void bind_source_fit(py::module_& m) {
+  py::class_<SourceRefineOptions>(m, "SourceRefineOptions")
+      .def(py::init<>())
+      .def_readwrite("iterations", &SourceRefineOptions::iterations)
+      .def_readwrite("damping", &SourceRefineOptions::damping)
+      .def_readwrite("least_gain", &SourceRefineOptions::least_gain)
+      .def_readwrite("seconds", &SourceRefineOptions::seconds);
+  m.def("source_refine", &refine, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
+        py::arg("source_positions"), py::arg("source_rotations"), py::arg("variables"), py::arg("coefficients"),
+        py::arg("gate_lines"), py::arg("gate_line_cell"), py::arg("gate_cell_source"), py::arg("terms"),
+        py::arg("channels"), py::arg("factors"), py::arg("middle"), py::arg("reference_frequency"), py::arg("options"),
+        py::arg("threads") = 0);
   m.def("source_accumulate", &accumulate, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
         py::arg("source_positions"), py::arg("source_rotations"), py::arg("amplitudes"), py::arg("channels"),
         py::arg("threads") = 0);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the channels of virtual sources are linear in: gate times monomial over distance, docs/equations.md (3), (18).
+#include "source_terms.hpp"
+
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include "source_rays.hpp"
 #include "wavefix/error.hpp"
-#include "wavefix/source_fit.hpp"
 
 namespace wavefix {
 namespace {
@@ -33,78 +32,67 @@ std::vector<std::size_t> first_of(View<const std::int32_t, 1> owner, std::size_t
   return begin;
 }
 
-class Terms {
- public:
-  Terms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains)
-      : measurement_(measurement),
-        sources_(sources),
-        gains_(gains),
-        cells_(first_of(gains.gate_cell_source, sources.positions.shape[0], "gate_cell_source")),
-        lines_(first_of(gains.gate_line_cell, gains.gate_cell_source.shape[0], "gate_line_cell")) {
-    while ((degree_ + 1) * (degree_ + 2) / 2 < gains.coefficients.shape[1]) ++degree_;
-    if ((degree_ + 1) * (degree_ + 2) / 2 != gains.coefficients.shape[1]) {
-      throw_shape("coefficients", "(q + 1)(q + 2) / 2 of a degree q", std::to_string(gains.coefficients.shape[1]));
-    }
-  }
-
-  /// `terms` [M] and their sum with the coefficients, for one source, user and antenna.
-  cdouble fill(std::size_t row, std::size_t j, std::size_t l, double* terms) const {
-    const double* user = measurement_.positions.row(row);
-    const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
-    double at[3];
-    for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
-    const double weight = gate(user, at, l) / std::max(ray.distance, 1e-6);
-    const double *m = gains_.variables.row(l), *u = ray.direction.data();
-    const double v1 = m[0] * u[0] + m[1] * u[1] + m[2] * u[2] + m[3];
-    const double v2 = m[4] * u[0] + m[5] * u[1] + m[6] * u[2] + m[7];
-    const cdouble* coefficients = gains_.coefficients.row(l);
-    terms[0] = weight;
-    cdouble sum = coefficients[0] * weight;
-    std::size_t term = 1;
-    for (std::size_t total = 1; total <= degree_; ++total) {
-      const double* before = terms + term - total;
-      for (std::size_t b = 0; b <= total; ++b, ++term) {
-        terms[term] = b < total ? before[b] * v1 : before[total - 1] * v2;
-        sum += coefficients[term] * terms[term];
-      }
-    }
-    return sum;
-  }
-
- private:
-  double gate(const double* x, const double* s, std::size_t l) const {
-    if (cells_[l] == cells_[l + 1]) return 1.0;
-    double open = 0.0;
-    for (std::size_t cell = cells_[l]; cell < cells_[l + 1]; ++cell) {
-      double product = 1.0;
-      for (std::size_t line = lines_[cell]; line < lines_[cell + 1] && product > 0.0; ++line) {
-        const double *m = gains_.gate_lines.row(line), *d = m + 3;
-        double logit = 0.0;
-        for (std::size_t a = 0; a < 3; ++a) {
-          const std::size_t b = (a + 1) % 3, c = (a + 2) % 3;
-          logit += x[a] * m[a] - s[a] * (m[a] + d[b] * x[c] - d[c] * x[b]);
-        }
-        product *= sigmoid(logit);
-      }
-      open += product;
-    }
-    return open;
-  }
-
-  const Measurement& measurement_;
-  const SourceGeometry& sources_;
-  const SourceGains& gains_;
-  std::vector<std::size_t> cells_, lines_;
-  std::size_t degree_ = 0;
-};
-
 }  // namespace
+
+SourceTerms::SourceTerms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains)
+    : measurement_(measurement),
+      sources_(sources),
+      gains_(gains),
+      cells_(first_of(gains.gate_cell_source, sources.positions.shape[0], "gate_cell_source")),
+      lines_(first_of(gains.gate_line_cell, gains.gate_cell_source.shape[0], "gate_line_cell")) {
+  while ((degree_ + 1) * (degree_ + 2) / 2 < gains.coefficients.shape[1]) ++degree_;
+  if ((degree_ + 1) * (degree_ + 2) / 2 != gains.coefficients.shape[1]) {
+    throw_shape("coefficients", "(q + 1)(q + 2) / 2 of a degree q", std::to_string(gains.coefficients.shape[1]));
+  }
+}
+
+cdouble SourceTerms::fill(std::size_t row, std::size_t j, std::size_t l, double* terms) const {
+  const double* user = measurement_.positions.row(row);
+  const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
+  double at[3];
+  for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
+  const double weight = gate(user, at, l) / std::max(ray.distance, 1e-6);
+  const double *m = gains_.variables.row(l), *u = ray.direction.data();
+  const double v1 = m[0] * u[0] + m[1] * u[1] + m[2] * u[2] + m[3];
+  const double v2 = m[4] * u[0] + m[5] * u[1] + m[6] * u[2] + m[7];
+  const cdouble* coefficients = gains_.coefficients.row(l);
+  terms[0] = weight;
+  cdouble sum = coefficients[0] * weight;
+  std::size_t term = 1;
+  for (std::size_t total = 1; total <= degree_; ++total) {
+    const double* before = terms + term - total;
+    for (std::size_t b = 0; b <= total; ++b, ++term) {
+      terms[term] = b < total ? before[b] * v1 : before[total - 1] * v2;
+      sum += coefficients[term] * terms[term];
+    }
+  }
+  return sum;
+}
+
+double SourceTerms::gate(const double* x, const double* s, std::size_t l) const {
+  if (cells_[l] == cells_[l + 1]) return 1.0;
+  double open = 0.0;
+  for (std::size_t cell = cells_[l]; cell < cells_[l + 1]; ++cell) {
+    double product = 1.0;
+    for (std::size_t line = lines_[cell]; line < lines_[cell + 1] && product > 0.0; ++line) {
+      const double *m = gains_.gate_lines.row(line), *d = m + 3;
+      double logit = 0.0;
+      for (std::size_t a = 0; a < 3; ++a) {
+        const std::size_t b = (a + 1) % 3, c = (a + 2) % 3;
+        logit += x[a] * m[a] - s[a] * (m[a] + d[b] * x[c] - d[c] * x[b]);
+      }
+      product *= sigmoid(logit);
+    }
+    open += product;
+  }
+  return open;
+}
 
 void source_terms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains,
                   View<float, 4> basis, View<cfloat, 3> amplitudes, const Execution& execution) {
   const std::size_t n = measurement.positions.shape[0], antennas = measurement.offsets.shape[0];
   const std::size_t count = sources.positions.shape[0], terms = gains.coefficients.shape[1];
-  const Terms source_terms(measurement, sources, gains);
+  const SourceTerms source_terms(measurement, sources, gains);
   parallel_for(n, execution, [&](std::size_t row, int) {
     std::vector<double> values(terms);
     for (std::size_t j = 0; j < antennas; ++j) {

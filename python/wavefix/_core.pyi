@@ -175,6 +175,13 @@ class Localizer:
     def options(self) -> LocalizerOptions: ...
     def nbytes(self, n_queries: int) -> int: ...
 
+class SourceRefineOptions:
+    def __init__(self) -> None: ...
+    iterations: int
+    damping: float
+    least_gain: float
+    seconds: float
+
 def source_accumulate(
     positions: NDArray[np.float64],
     offsets: NDArray[np.float64],
@@ -194,6 +201,25 @@ def source_project(
     channels: NDArray[np.complex64],
     threads: int = 0,
 ) -> NDArray[np.complex64]: ...
+def source_refine(
+    positions: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    frequencies: NDArray[np.float64],
+    source_positions: NDArray[np.float64],
+    source_rotations: NDArray[np.float64],
+    variables: NDArray[np.float64],
+    coefficients: NDArray[np.complex128],
+    gate_lines: NDArray[np.float64],
+    gate_line_cell: NDArray[np.int32],
+    gate_cell_source: NDArray[np.int32],
+    terms: NDArray[np.int32],
+    channels: NDArray[np.complex64],
+    factors: NDArray[np.float64] | None,
+    middle: NDArray[np.float64],
+    reference_frequency: float,
+    options: SourceRefineOptions,
+    threads: int = 0,
+) -> float: ...
 def source_scores(
     positions: NDArray[np.float64],
     values: NDArray[np.complex64],

@@ -82,4 +82,28 @@ WAVEFIX_API void source_normal_equations(const Measurement& measurement, const S
                                          View<double, 2> matrix, View<double, 1> gradient,
                                          const Execution& execution = {});
 
+/// Sources that a refinement moves, in place; what it leaves alone is in `gains`, whose coefficients it does not look
+/// at.
+struct MovingSources {
+  View<double, 2> positions;          ///< [L, 3] m
+  View<double, 3> rotations;          ///< [L, 3, 3]
+  View<cdouble, 2> coefficients;      ///< [L, M], m
+  View<const std::int32_t, 1> terms;  ///< [L]: coefficients of each that are unknowns
+  SourceGains gains;
+};
+
+struct SourceRefineOptions {
+  std::size_t iterations = 10;
+  double damping = 1e-3;
+  double least_gain = 1e-3;  ///< Relative; a step that lowers the energy by less is the last one.
+  double seconds = 1e300;    ///< No step begins later, but for the first.
+};
+
+/// Levenberg-Marquardt (18) on all unknowns of all sources; returns the energy that they leave of `channels` [n, A, K].
+/// `factors` [n], empty for ones: what each location's channels were multiplied by. Positions are told from `middle`.
+WAVEFIX_API double source_refine(const Measurement& measurement, View<const cfloat, 3> channels,
+                                 View<const double, 1> factors, View<const double, 1> middle,
+                                 double reference_frequency, const MovingSources& sources,
+                                 const SourceRefineOptions& options, const Execution& execution = {});
+
 }  // namespace wavefix

@@ -63,7 +63,7 @@ class Measured:
     def weighted(self, factors: Floats) -> Measured:
         """With each location multiplied by its factor."""
         channels = self.channels * factors.astype(np.float32)[:, None, None]
-        return replace(self, channels=channels, factors=factors)
+        return replace(self, channels=channels, factors=factors.astype(np.float64))
 
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)

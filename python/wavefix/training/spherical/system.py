@@ -8,14 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wavefix import _core
-from wavefix.constants import SPEED_OF_LIGHT
-from wavefix.training.spherical.state import Floats, Measured, Source, energy, residual, stacked, terms
+from wavefix.training.spherical.state import (
+    Floats,
+    Measured,
+    Source,
+    coefficient_rows,
+    gate_arrays,
+    residual,
+    stacked,
+    terms,
+)
 
 _MOTIONS = 6
-_RETRIES = 6
-_TRUST = 0.3  # of the energy left, spread over the sources, that a step's nonlinearity may make
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +42,7 @@ def normal_equations(sources: Sequence[Source], measured: Measured, left: Measur
         *measured.geometry,
         *stacked(sources),
         basis,
-        np.array([len(source.coefficients) for source in sources], np.int32),
+        terms_of(sources),
         values,
         left.channels,
         measured.middle,
@@ -45,6 +52,11 @@ def normal_equations(sources: Sequence[Source], measured: Measured, left: Measur
     slices = [slice(int(first), int(last)) for first, last in zip([0, *ends], ends, strict=False)]
     lower = np.tril(matrix)
     return System(lower + np.tril(lower, -1).T, gradient, slices)
+
+
+def terms_of(sources: Sequence[Source]) -> NDArray[np.int32]:
+    """``[L]``: how many coefficients each has."""
+    return np.array([len(source.coefficients) for source in sources], np.int32)
 
 
 def rotation_matrix(vector: Floats) -> Floats:
@@ -83,70 +95,29 @@ def refine(
 ) -> tuple[list[Source], float]:
     """Sources after up to ``iterations`` steps, and the energy that they leave; ends when a step gains too little, or
     with the first one after the deadline."""
-    current = list(sources)
-    left = residual(current, measured)
-    cost = energy(left.channels)
-    dampings = np.full(len(current), damping)
-    few = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 48)))
-    system = None
-    for iteration in range(iterations):
-        if iteration > 0 and time.monotonic() > deadline:
-            break
-        if system is None:
-            system = normal_equations(current, measured, left)
-        trial = _trusted_step(current, system, dampings, few, cost / measured.channels.size)
-        trial_left = residual(trial, measured)
-        trial_cost = energy(trial_left.channels)
-        if not trial_cost < cost:
-            dampings *= 10
-            if dampings.min() > 1e3:
-                break
-            continue
-        gain = 1 - trial_cost / cost
-        current, left, cost, system = trial, trial_left, trial_cost, None
-        dampings = np.maximum(dampings / 5, 1e-6)
-        if gain < least_gain:
-            break
-    return current, cost
-
-
-def _trusted_step(
-    current: Sequence[Source], system: System, dampings: Floats, few: Measured, noise: float
-) -> list[Source]:
-    """The damped step; a source that leaves the range where its equations are linear is damped more, in place."""
-    counts = [own.stop - own.start for own in system.slices]
-    for _ in range(_RETRIES):
-        whole = solve(system.matrix, system.gradient, np.repeat(dampings, counts))
-        step = [whole[own] for own in system.slices]
-        errors = np.array([nonlinearity(source, own, few) for source, own in zip(current, step, strict=True)])
-        wild = errors > _TRUST * noise / len(current)
-        if not wild.any():
-            break
-        dampings[wild] *= 10
-    return [moved(source, own, few) for source, own in zip(current, step, strict=True)]
-
-
-def nonlinearity(source: Source, step: Floats, few: Measured) -> float:
-    """Mean square, over locations, antennas and the ends and middle of the band, of what a step does beyond (18)."""
-    count = len(source.coefficients)
-    distance, direction = source.rays(few)
-    arms = few.offsets @ source.rotation.T
-    both, values = terms([source], few)
-    basis, value = both[:, :, 0], values[:, :, 0]
-    change = basis @ (step[:count] + 1j * step[count : 2 * count])
-    shift, turn = step[2 * count : 2 * count + 3], step[2 * count + 3 :]
-    range_step = -direction @ shift - np.cross(arms, direction) @ turn
-    to_middle = few.middle - source.position
-    range_step_there = -(to_middle / np.linalg.norm(to_middle)) @ shift
-    after = moved(source, step, few)
-    value_after, distance_after = after.amplitudes(few), after.rays(few)[0]
-    total = 0.0
-    tones = 2 * np.pi / SPEED_OF_LIGHT * np.array([few.frequencies.min(), few.reference, few.frequencies.max()])
-    for wavenumber in tones:
-        linear = value + change - 1j * value * (wavenumber * range_step - few.wavenumber * range_step_there)
-        exact = value_after * np.exp(-1j * wavenumber * (distance_after - distance))
-        total += float(np.mean(np.abs(exact - linear) ** 2))
-    return total / len(tones)
+    positions, rotations = stacked(sources)
+    coefficients = coefficient_rows(sources)
+    options = _core.SourceRefineOptions()
+    options.iterations, options.damping, options.least_gain = iterations, damping, least_gain
+    options.seconds = deadline - time.monotonic()
+    cost: float = _core.source_refine(
+        *measured.geometry,
+        positions,
+        rotations,
+        np.array([source.variables for source in sources]),
+        coefficients,
+        *gate_arrays(sources),
+        terms_of(sources),
+        measured.channels,
+        measured.factors,
+        measured.middle,
+        measured.reference,
+        options,
+    )
+    return [
+        replace(source, position=position, rotation=rotation, coefficients=own[: len(source.coefficients)])
+        for source, position, rotation, own in zip(sources, positions, rotations, coefficients, strict=True)
+    ], cost
 
 
 def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the channels of virtual sources are linear in: gate times monomial over distance, docs/equations.md (3), (18).
+#pragma once
+
+#include <vector>
+
+#include "wavefix/source_fit.hpp"
+
+namespace wavefix {
+
+class SourceTerms {
+ public:
+  SourceTerms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains);
+
+  /// `terms` [M] and their sum with the coefficients, for one source, user and antenna.
+  cdouble fill(std::size_t row, std::size_t j, std::size_t l, double* terms) const;
+
+ private:
+  double gate(const double* x, const double* s, std::size_t l) const;
+
+  Measurement measurement_;
+  SourceGeometry sources_;
+  SourceGains gains_;
+  std::vector<std::size_t> cells_, lines_;
+  std::size_t degree_ = 0;
+};
+
+}  // namespace wavefix
