@@ -14,8 +14,10 @@
 namespace wavefix {
 namespace {
 
-constexpr std::size_t waves = 4;    // of a source
-constexpr std::size_t motions = 6;  // position and rotation
+constexpr std::size_t waves = 4;        // of a source
+constexpr std::size_t motions = 6;      // position and rotation
+constexpr std::size_t of_residual = 4;  // columns: the residual, times (k_k - k_r), and -j times each
+constexpr std::size_t of_source = 6;    // columns: psi, times (k_k - k_r) and its square, and -j times each
 constexpr double tau = 6.283185307179586476925286766559;
 constexpr double dark = 1e-6;          // a gate below this counts as closed
 constexpr std::size_t most_parts = 8;  // summed in their order, so that the sums do not depend on the threads
@@ -44,11 +46,11 @@ class Accumulator {
         im_(problem.tones),
         matrix_(problem.first.back() * problem.first.back()),
         gradient_(problem.first.back()) {
-    const std::size_t rows = waves * problem.count, depth = 2 * problem.tones;
-    packed_.reserve(rows, depth);
-    columns_.resize((rows + 1) * depth);
-    gram_.resize((rows + 1) * padded(rows) * problem.antennas);
-    const std::size_t samples = problem.antennas;
+    const std::size_t samples = problem.antennas, depth = 2 * problem.tones;
+    packed_.reserve(problem.count, depth);
+    columns_.resize((of_residual + of_source * problem.count) * depth);
+    gram_.resize((of_residual + of_source * problem.count) * padded(problem.count) * samples);
+    lines_.resize(waves * padded(problem.first.back()));
     const std::size_t most = std::max(problem.terms, motions);
     mixed_.reserve(problem.first.back(), waves * samples);
     left_.resize(most * 2 * samples);
@@ -64,7 +66,7 @@ class Accumulator {
     find_lit(row);
     if (lit_.empty()) return;
     for (std::size_t j = 0; j < problem_.antennas; ++j) add_waves(row, j);
-    for (std::size_t i = 0; i < lit_.size(); ++i) add_source(row, i);
+    for (std::size_t i = 0; i < lit_.size(); ++i) add_source(row, i), add_gradient(row, i);
   }
 
   const std::vector<double>& matrix() const { return matrix_; }
@@ -96,44 +98,58 @@ class Accumulator {
                   measurement.offsets.row(j));
   }
 
-  std::size_t gram_rows() const { return waves * lit_.size(); }
-  float* gram(std::size_t j) { return gram_.data() + j * (gram_rows() + 1) * padded(gram_rows()); }
+  float* gram(std::size_t j) {
+    return gram_.data() + j * (of_residual + of_source * lit_.size()) * padded(lit_.size());
+  }
 
-  /// Inner products of all waves of one antenna, and of each with the residual (the last column).
+  /// sum_k (k_k - k_r)^power conj(psi_i) times the residual or, from `first` on, times psi of a source.
+  cfloat sum_at(std::size_t j, std::size_t first, std::size_t power, std::size_t i) {
+    const float* real = gram(j) + (first + 2 * power) * padded(lit_.size()) + i;
+    return {real[0], real[padded(lit_.size())]};
+  }
+
+  /// A column [2 K] and -j times it behind, whose inner products with psi are the real and imaginary part of a sum.
+  void set_columns(std::size_t column, const float* re, const float* im) {
+    const std::size_t tones = problem_.tones;
+    float* to = columns_.data() + column * 2 * tones;
+    for (std::size_t k = 0; k < tones; ++k) {
+      to[k] = re[k], to[tones + k] = im[k];
+      to[2 * tones + k] = im[k], to[3 * tones + k] = -re[k];
+    }
+  }
+
+  void to_next_power() {
+    for (std::size_t k = 0; k < problem_.tones; ++k) re_[k] *= offsets_[k], im_[k] *= offsets_[k];
+  }
+
+  /// Sums over the subcarriers of one antenna: of every source with the residual and with every source.
   void add_waves(std::size_t row, std::size_t j) {
-    const std::size_t tones = problem_.tones, depth = 2 * tones;
-    for (std::size_t i = 0; i < lit_.size(); ++i) {
+    const std::size_t tones = problem_.tones, depth = 2 * tones, rows = lit_.size();
+    const cfloat* residual = problem_.residual.row(row) + j * tones;
+    for (std::size_t k = 0; k < tones; ++k) re_[k] = residual[k].real(), im_[k] = residual[k].imag();
+    set_columns(0, re_.data(), im_.data());
+    to_next_power();
+    set_columns(2, re_.data(), im_.data());
+    packed_.resize(rows, depth);
+    for (std::size_t i = 0; i < rows; ++i) {
       const std::size_t l = lit_[i];
       const Ray ray = ray_at(row, j, l);
       rays_.fill(ray.distance, re_.data(), im_.data());
-      const cfloat a = problem_.amplitudes.row(row)[j * problem_.count + l];
-      float* wave = columns_.data() + waves * i * depth;
-      for (std::size_t k = 0; k < tones; ++k) {
-        const float re = re_[k], im = im_[k];
-        wave[k] = re, wave[tones + k] = im;
-        wave[depth + k] = -im, wave[depth + tones + k] = re;
-        const float turned_re = a.real() * im + a.imag() * re, turned_im = a.imag() * im - a.real() * re;
-        wave[2 * depth + k] = turned_re, wave[2 * depth + tones + k] = turned_im;
-        wave[3 * depth + k] = offsets_[k] * turned_re, wave[3 * depth + tones + k] = offsets_[k] * turned_im;
+      for (std::size_t k = 0; k < tones; ++k) packed_.at(i, k) = re_[k], packed_.at(i, tones + k) = im_[k];
+      for (std::size_t power = 0; power < 3; ++power) {
+        if (power > 0) to_next_power();
+        set_columns(of_residual + of_source * i + 2 * power, re_.data(), im_.data());
       }
       double slope[motions];
       slopes_of(ray, slope);
-      float* motion = motion_.data() + (i * problem_.antennas + j) * 2 * motions;
+      float* motion = motion_of(i, j);
       for (std::size_t c = 0; c < motions; ++c) {
         const double middle = c < 3 ? problem_.slopes[3 * l + c] : 0.0;
         motion[c] = static_cast<float>(problem_.reference * (slope[c] - middle));
         motion[motions + c] = static_cast<float>(slope[c]);
       }
     }
-    const std::size_t rows = gram_rows();
-    const cfloat* residual = problem_.residual.row(row) + j * tones;
-    float* last = columns_.data() + rows * depth;
-    for (std::size_t k = 0; k < tones; ++k) last[k] = residual[k].real(), last[tones + k] = residual[k].imag();
-    packed_.resize(rows, depth);
-    for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t level = 0; level < depth; ++level) packed_.at(r, level) = columns_[r * depth + level];
-    }
-    packed_.multiply(columns_.data(), rows + 1, depth, gram(j), padded(rows));
+    packed_.multiply(columns_.data(), of_residual + of_source * rows, depth, gram(j), padded(rows));
   }
 
   /// Derivatives of the distance: -u for the position, -(R p x u) for the rotation.
@@ -149,13 +165,15 @@ class Accumulator {
   /// The rows of source lit_[i], for the columns of itself and the sources before it.
   void add_source(std::size_t row, std::size_t i) {
     const std::size_t antennas = problem_.antennas, terms = problem_.own_terms[lit_[i]];
-    const std::size_t rows = gram_rows(), before = i + 1;
-    mixed_.resize(lit_first_[before], waves * antennas);
+    mixed_.resize(lit_first_[i + 1], waves * antennas);
     for (std::size_t j = 0; j < antennas; ++j) {
+      for (std::size_t m = 0; m <= i; ++m) mix(row, j, i, m);
+      constexpr std::size_t lanes = PackedMatrix<float>::block_rows;
       for (std::size_t wave = 0; wave < waves; ++wave) {
-        // inner products of this wave with all others, one column of the symmetric matrix
-        const float* with = gram(j) + (waves * i + wave) * padded(rows);
-        for (std::size_t m = 0; m < before; ++m) mix(row, j, m, with + waves * m, wave * antennas + j);
+        const float* line = lines_.data() + wave * line_size();
+        for (std::size_t b = 0; b < mixed_.blocks(); ++b) {
+          std::copy_n(line + b * lanes, lanes, mixed_.lanes(b, wave * antennas + j));
+        }
       }
     }
     for (std::size_t part = 0; part < 3; ++part) {
@@ -163,7 +181,7 @@ class Accumulator {
       for (std::size_t c = 0; c < columns; ++c) {
         float* left = left_.data() + c * depth;
         for (std::size_t j = 0; j < antennas; ++j) {
-          const float* motion = motion_.data() + (i * antennas + j) * 2 * motions;
+          const float* motion = motion_of(i, j);
           if (part < 2) {
             left[j] = basis(row, j, lit_[i])[c];
           } else {
@@ -175,15 +193,42 @@ class Accumulator {
     }
   }
 
-  void mix(std::size_t row, std::size_t j, std::size_t m, const float* with, std::size_t level) {
+  std::size_t line_size() const { return padded(problem_.first.back()); }
+  float* motion_of(std::size_t i, std::size_t j) { return motion_.data() + (i * problem_.antennas + j) * 2 * motions; }
+
+  /// Inner products of the waves of source lit_[i], psi, j psi, -j a psi and -j a (k_k - k_r) psi, with the columns of
+  /// the unknowns of lit_[m], at one antenna.
+  void mix(std::size_t row, std::size_t j, std::size_t i, std::size_t m) {
+    const cfloat own = amplitude(row, j, i), other = amplitude(row, j, m);
+    const cfloat turn(own.imag(), own.real()), turned(other.imag(), -other.real());  // conj(-j a), -j b
+    cfloat sums[3], both[3];
+    for (std::size_t power = 0; power < 3; ++power) {
+      sums[power] = sum_at(j, of_residual + of_source * m, power, i);
+      both[power] = times(turn, sums[power]);
+    }
+    const cfloat zero = times(turned, sums[0]), one = times(turned, sums[1]), next = times(turned, both[1]);
+    const float with[waves][4] = {
+        {sums[0].real(), -sums[0].imag(), zero.real(), one.real()},
+        {sums[0].imag(), sums[0].real(), zero.imag(), one.imag()},
+        {both[0].real(), -both[0].imag(), times(turned, both[0]).real(), next.real()},
+        {both[1].real(), -both[1].imag(), next.real(), times(turned, both[2]).real()},
+    };
     const std::size_t terms = problem_.own_terms[lit_[m]];
-    const float* weight = basis(row, j, lit_[m]);
-    const float* motion = motion_.data() + (m * problem_.antennas + j) * 2 * motions;
-    std::size_t at = lit_first_[m];
-    for (std::size_t t = 0; t < terms; ++t) mixed_.at(at++, level) = weight[t] * with[0];
-    for (std::size_t t = 0; t < terms; ++t) mixed_.at(at++, level) = weight[t] * with[1];
-    for (std::size_t c = 0; c < motions; ++c)
-      mixed_.at(at++, level) = motion[c] * with[2] + motion[motions + c] * with[3];
+    const float *weight = basis(row, j, lit_[m]), *motion = motion_of(m, j);
+    float* to = lines_.data() + lit_first_[m];
+    for (std::size_t wave = 0; wave < waves; ++wave, to += line_size()) {
+      const float* w = with[wave];
+      for (std::size_t t = 0; t < terms; ++t) to[t] = weight[t] * w[0], to[terms + t] = weight[t] * w[1];
+      for (std::size_t c = 0; c < motions; ++c) to[2 * terms + c] = motion[c] * w[2] + motion[motions + c] * w[3];
+    }
+  }
+
+  static cfloat times(cfloat a, cfloat b) {
+    return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
+  }
+
+  cfloat amplitude(std::size_t row, std::size_t j, std::size_t i) const {
+    return problem_.amplitudes.row(row)[j * problem_.count + lit_[i]];
   }
 
   /// Adds left [columns, depth] times mixed [.., depth from `level`] to the rows of source lit_[i].
@@ -204,27 +249,34 @@ class Accumulator {
         const float* const source = from + lit_first_[m];
         for (std::size_t q = 0; q < problem_.unknowns(lit_[m]); ++q) target[q] += static_cast<double>(source[q]);
       }
-      gradient_[own + c] += static_cast<double>(with_residual(i, part, c, depth));
     }
   }
 
-  float with_residual(std::size_t i, std::size_t part, std::size_t c, std::size_t depth) {
-    const std::size_t antennas = problem_.antennas, rows = gram_rows();
-    const float* left = left_.data() + c * depth;
-    float sum = 0.0f;
-    for (std::size_t j = 0; j < antennas; ++j) {
-      const float* with = gram(j) + rows * padded(rows) + waves * i;
-      sum += part < 2 ? left[j] * with[part] : left[j] * with[2] + left[antennas + j] * with[3];
+  /// Inner products of the columns of source lit_[i] with the residual, at all antennas.
+  void add_gradient(std::size_t row, std::size_t i) {
+    const std::size_t terms = problem_.own_terms[lit_[i]];
+    double* to = gradient_.data() + problem_.first[lit_[i]];
+    for (std::size_t j = 0; j < problem_.antennas; ++j) {
+      const float *weight = basis(row, j, lit_[i]), *motion = motion_of(i, j);
+      const cfloat sum = sum_at(j, 0, 0, i), own = amplitude(row, j, i), turn(own.imag(), own.real());
+      const float at_rest = times(turn, sum).real(), in_motion = times(turn, sum_at(j, 0, 1, i)).real();
+      for (std::size_t t = 0; t < terms; ++t) {
+        to[t] += static_cast<double>(weight[t] * sum.real());
+        to[terms + t] += static_cast<double>(weight[t] * sum.imag());
+      }
+      for (std::size_t c = 0; c < motions; ++c) {
+        to[2 * terms + c] += static_cast<double>(motion[c] * at_rest + motion[motions + c] * in_motion);
+      }
     }
-    return sum;
   }
 
   const Problem& problem_;
   RayPhasors rays_;
   std::vector<float> re_, im_, offsets_;
   PackedMatrix<float> packed_, mixed_;
-  std::vector<float> columns_;  // [waves of the lit sources + 1, 2 K]
-  std::vector<float> gram_;     // [antennas, waves + 1, waves], the last column with the residual
+  std::vector<float> columns_;  // [of_residual + of_source lit sources, 2 K]
+  std::vector<float> gram_;     // [antennas, as many columns, lit sources]
+  std::vector<float> lines_;    // [waves, unknowns of the lit sources]
   std::vector<float> motion_;   // [lit, antennas, 2, 6]
   std::vector<float> left_, product_;
   std::vector<std::size_t> lit_, lit_first_;  // sources, and the first of each one's unknowns among theirs
