@@ -15,7 +15,7 @@ import wavefix as wfx
 torch = pytest.importorskip("torch")
 
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
-from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
+from wavefix.training.spherical import gates, rounds, search, system, twins  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
 from wavefix.training.spherical.positions import PositionErrors  # noqa: E402
 from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, gain_variables, residual  # noqa: E402
@@ -204,6 +204,43 @@ def test_a_gate_of_two_edges_is_found_from_noisy_targets():
     found = replace(one, gate=gate).gate_values(fresh)
     wrong = np.abs(found - seen(fresh.positions[:, None], one.arms(fresh.offsets)))
     assert wrong.mean() < 0.01
+
+
+def test_a_gate_with_a_line_too_many_is_replaced_where_one_is_grown_anew():
+    where, one = measured(1200), source()
+    at = one.arms(where.offsets)
+    truth = (at + 0.7 * (where.positions[:, None] - at))[..., 1] > 2.6
+    sent = (len(where.frequencies) * one.amplitudes(where, gated=False) * truth).astype(np.complex64)
+    weight = len(where.frequencies) * np.abs(one.amplitudes(where, gated=False)) ** 2
+
+    def left(gate: Gate) -> float:
+        return float(np.sum(weight * (replace(one, gate=gate).gate_values(where) - truth) ** 2))
+
+    two = replace(one, gate=Gate(np.tile([0.0, 0, 0, 0, 0, 1e-3], (2, 1)), ((1, 2),)))  # parting nothing
+    kept, fresh = (gates.grow(two, where, sent, 1e-3 * left(Gate()), 2, anew) for anew in (False, True))
+    assert max(left(kept), left(fresh)) < 1e-3 * left(Gate())
+    assert (len(kept.lines), len(fresh.lines)) == (2, 1)
+
+
+def test_one_source_replaces_its_pieces_and_not_two_sources():
+    data, one = measured(300), source()
+    piece = replace(one, position=one.position + [0.01, 0.01, 0], coefficients=0.5 * one.coefficients)
+    other = replace(one, position=one.position + [0.0, 0.0, 3.0], coefficients=0.5 * one.coefficients)
+    rng = np.random.default_rng(0)
+    left = replace(data, channels=1e-4 * noise(data.channels.shape).astype(np.complex64))
+    assert twins.replaceable([piece, piece], one, left, rng)
+    assert not twins.replaceable([piece, other], one, left, rng)
+
+
+def test_phase_differences_are_those_of_the_distances():
+    data, one = measured(40), source()
+    sources = [replace(one, position=one.position + step * np.array([0.1, -0.2, 0.3])) for step in (0, 1, 5)]
+    difference = search.phase_differences(sources, data)
+    for i, a in enumerate(sources):
+        for j, b in enumerate(sources):
+            phase = data.wavenumber * (a.rays(data)[0] - b.rays(data)[0])
+            assert difference[i, j] == pytest.approx(np.std(phase), abs=1e-9)
+    assert search.distinct(sources, data, float(difference[0, 1]) + 1e-6) == [sources[0], sources[2]]
 
 
 def test_no_gate_is_learned_after_the_time():

@@ -255,7 +255,7 @@ SourceGate source_grow_gate(const Measurement& measurement, View<const double, 1
   GateGrowth growth(measurement, position.data, rotation.data, wanted, weight, options, execution);
   double cost = 0.0;
   SourceGate grown = growth.grow(start, cost);
-  if (start.lines.size() < 2) return grown;
+  if (start.lines.size() < 2 || !options.anew) return grown;
   // What early rounds split badly, later ones see more clearly.
   double fresh_cost = 0.0;
   SourceGate fresh = growth.grow({{}, {{}}}, fresh_cost);

@@ -63,7 +63,7 @@ def fit_spherical(
     validation_fraction: float = 0.1,
     progress: bool | None = None,
     max_sources: int = 96,
-    max_rounds: int = 24,
+    max_rounds: int = 32,
     position_std: float = 0.0,
 ) -> bytes:
     """The model file; see ``wavefix.fit``."""

@@ -11,10 +11,15 @@ from wavefix.training.spherical.state import Gate, Measured, Source
 
 
 def grow(
-    source: Source, measured: Measured, projected: NDArray[np.complex64], least_gain: float, most_lines: int
+    source: Source,
+    measured: Measured,
+    projected: NDArray[np.complex64],
+    least_gain: float,
+    most_lines: int,
+    anew: bool = True,
 ) -> Gate:
     """The gate that explains ``projected [n, A]`` best, the residual plus the source itself, turned back (19); an edge
-    stays that explains ``least_gain`` more energy."""
+    stays that explains ``least_gain`` more energy. ``anew``: beside the gate that it has, one is grown from nothing."""
     wave = source.amplitudes(measured, gated=False).astype(np.complex128)
     tones = len(measured.frequencies)
     power = np.abs(wave) ** 2
@@ -29,5 +34,6 @@ def grow(
         (tones * power).astype(np.float32),
         least_gain,
         most_lines,
+        anew=anew,
     )
     return Gate(np.array(lines, float).reshape(-1, 6), tuple(tuple(leaf) for leaf in leaves))

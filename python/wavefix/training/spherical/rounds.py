@@ -13,7 +13,7 @@ import numpy as np
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.positions import PositionErrors
-from wavefix.training.spherical.search import Field, new_sources, phase_difference, spread_antennas
+from wavefix.training.spherical.search import Field, new_sources, phase_differences, spread_antennas
 from wavefix.training.spherical.state import (
     Floats,
     Gate,
@@ -28,12 +28,13 @@ from wavefix.training.spherical.state import (
     some_of,
 )
 from wavefix.training.spherical.system import fit_gains, refine, removal_costs
-from wavefix.training.spherical.twins import split
+from wavefix.training.spherical.twins import replaceable, split
 
 _SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
-_MERGES = (3, 1)  # tried in a round, strict and later
+_MERGES = (2, 1)  # tried in a round, strict and later
+_ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
 _DIVIDED = 6  # rounds after which sources may be divided
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
@@ -178,6 +179,7 @@ def regate(
     most_lines: int,
     first: int = 0,
     deadline: float = float("inf"),
+    anew: bool = True,
 ) -> list[Source]:
     """One pass over the gates from source ``first`` on, the strongest first, as far as the time lasts; each sees what
     all others leave."""
@@ -193,7 +195,7 @@ def regate(
             break
         source = out[i]
         present = source.amplitudes(measured)
-        gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines)
+        gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines, anew)
         trial = replace(source, gate=gate)
         after = exchanged([source], [trial], left, cost)
         if after is not None:
@@ -236,18 +238,21 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
     """Try to replace two sources whose phases hardly differ by one; a pair that resists is not tried again."""
     few = sample(measured, 60, rng)
     for _ in range(_MERGES[later]):
+        difference = phase_differences(state.sources, few)
         pairs = [
-            (phase_difference(a, b, few), i, j)
-            for i, a in enumerate(state.sources)
-            for j, b in enumerate(state.sources[:i])
-            if not _resisted(state, a, b)
+            (float(difference[i, j]), int(i), int(j))
+            for i, j in np.argwhere(np.tril(difference < _MERGE, -1))
+            if not _resisted(state, state.sources[i], state.sources[j])
         ]
-        pairs = [pair for pair in pairs if pair[0] < _MERGE]
         if not pairs:
             return
         _, i, j = min(pairs)
         strength = [float(np.sum(np.abs(state.sources[m].amplitudes(measured)) ** 2)) for m in (i, j)]
         one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
+        pair = [state.sources[i], state.sources[j]]
+        if not replaceable(pair, one, residual(state.sources, measured), rng):
+            state.unmergeable.append(np.array([source.position for source in pair]))
+            continue
         others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
         trial = regate([*others, one], measured, 1e-2, 4, len(others))
         trial = joint(trial, measured, _SAMPLE, degree, 3, rng)
@@ -255,7 +260,7 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
         if after < (1 + _FAINT[later]) * before:
             state.sources = trial
         else:
-            state.unmergeable.append(np.array([state.sources[i].position, state.sources[j].position]))
+            state.unmergeable.append(np.array([source.position for source in pair]))
 
 
 def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:
@@ -312,7 +317,7 @@ def one_round(
     with stages("refine"):
         trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
     with stages("gates"):
-        trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6)
+        trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6, anew=number % _ANEW == 0)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
@@ -343,7 +348,7 @@ def finish(
         if trial.errors.both < best.errors.both:
             best = trial
 
-    for share in _FINISH_SHARES:
+    for number, share in enumerate(_FINISH_SHARES):
         if time.monotonic() > deadline:
             break
         with stages("positions"):
@@ -352,7 +357,7 @@ def finish(
             penalty = moves / held.energy
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: gates"):
-            keep(regate(best.sources, wide, share, 8, deadline=deadline))
+            keep(regate(best.sources, wide, share, 8, deadline=deadline, anew=number == 0))
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
             keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline))

@@ -83,10 +83,11 @@ def coherence(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> Fl
     return out
 
 
-def phase_difference(a: Source, b: Source, measured: Measured) -> float:
-    """Standard deviation, in radians, of the phase between two sources over locations and antennas."""
-    phase = measured.wavenumber * (a.rays(measured)[0] - b.rays(measured)[0])
-    return float(np.std(phase))
+def phase_differences(sources: Sequence[Source], measured: Measured) -> Floats:
+    """``[L, L]``: standard deviation, in radians, of the phase between sources over locations and antennas."""
+    phases = measured.wavenumber * np.stack([source.rays(measured)[0].reshape(-1) for source in sources])
+    phases -= phases.mean(axis=1, keepdims=True)
+    return np.array([np.sqrt(np.mean((phases - one) ** 2, axis=1)) for one in phases])
 
 
 def candidates(
@@ -123,11 +124,14 @@ def candidates(
 
 def distinct(sources: Sequence[Source], measured: Measured, least: float) -> list[Source]:
     sample = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 60)))
-    out: list[Source] = []
-    for source in sources:
-        if all(phase_difference(source, other, sample) > least for other in out):
-            out.append(source)
-    return out
+    if not sources:
+        return []
+    difference = phase_differences(sources, sample)
+    kept: list[int] = []
+    for i in range(len(sources)):
+        if np.all(difference[i, kept] > least):
+            kept.append(i)
+    return [sources[i] for i in kept]
 
 
 def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.random.Generator) -> Source:

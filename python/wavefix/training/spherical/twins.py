@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
-from wavefix.training.spherical.system import refine
+from wavefix.training.spherical.system import fit_gains, refine
 
 _ROWS, _ANTENNAS = 120, 8  # locations and antennas of a pair's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
@@ -18,6 +18,7 @@ _LEAST_ROWS = 24
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
 _ITERATIONS = 10
+_HOPELESS = 1.2  # times the energy left; measured where the others made up for the rest: 1.02
 
 
 def split(source: Source, left: Measured, least_gain: float, rng: np.random.Generator) -> tuple[list[Source], float]:
@@ -47,6 +48,18 @@ def split(source: Source, left: Measured, least_gain: float, rng: np.random.Gene
     if len(best) == 1:
         return [source], 0.0
     return [replace(part, gate=source.gate) for part in best], (cost - least) / share
+
+
+def replaceable(pair: list[Source], one: Source, left: Measured, rng: np.random.Generator) -> bool:
+    """Whether one source in place of two may do: where both are seen, with the others as they are, it leaves less than
+    ``_HOPELESS`` times what the two leave."""
+    lit = np.flatnonzero(np.min([source.gate_values(left).min(axis=1) for source in pair], axis=0) > 0.5)
+    if len(lit) < _LEAST_ROWS:
+        return True
+    own = left.part(some_of(lit, _ROWS, rng))
+    limit = _HOPELESS * own.energy
+    add(pair, own, 1.0)
+    return refine(fit_gains([one], own), own, _ITERATIONS)[1] < limit
 
 
 def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
