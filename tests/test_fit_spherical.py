@@ -224,8 +224,8 @@ def test_a_gate_with_a_line_too_many_is_replaced_where_one_is_grown_anew():
 
 def test_one_source_replaces_its_pieces_and_not_two_sources():
     data, one = measured(300), source()
-    piece = replace(one, position=one.position + [0.01, 0.01, 0], coefficients=0.5 * one.coefficients)
-    other = replace(one, position=one.position + [0.0, 0.0, 3.0], coefficients=0.5 * one.coefficients)
+    piece = replace(one, position=one.position + 0.01, coefficients=0.5 * one.coefficients)
+    other = replace(one, position=one.position + np.array([0, 0, 3.0]), coefficients=0.5 * one.coefficients)
     rng = np.random.default_rng(0)
     left = replace(data, channels=1e-4 * noise(data.channels.shape).astype(np.complex64))
     assert twins.replaceable([piece, piece], one, left, rng)
