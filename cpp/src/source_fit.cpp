@@ -15,9 +15,9 @@ constexpr std::size_t block = 256;  // candidates an item
 
 struct Worker {
   explicit Worker(const Measurement& measurement)
-      : rays(measurement.frequencies), re(rays.count()), im(rays.count()), sum(2 * rays.count()) {}
+      : rays(measurement.frequencies), re(rays.padded_count()), im(rays.padded_count()) {}
   RayPhasors rays;
-  std::vector<float> re, im, sum;
+  std::vector<float> re, im;
 };
 
 std::vector<std::unique_ptr<Worker>> workers_for(const Measurement& measurement, const Execution& execution) {
@@ -44,22 +44,17 @@ void source_accumulate(const Measurement& measurement, const SourceGeometry& sou
   parallel_for(n, execution, [&](std::size_t row, int index) {
     Worker& worker = *workers[static_cast<std::size_t>(index)];
     const double* user = measurement.positions.row(row);
-    float *re = worker.re.data(), *im = worker.im.data(), *sum_re = worker.sum.data(), *sum_im = sum_re + tones;
     for (std::size_t j = 0; j < antennas; ++j) {
       const cfloat* amplitude = amplitudes.row(row) + j * count;
-      std::fill(worker.sum.begin(), worker.sum.end(), 0.0f);
+      std::fill(worker.re.begin(), worker.re.end(), 0.0f), std::fill(worker.im.begin(), worker.im.end(), 0.0f);
       for (std::size_t l = 0; l < count; ++l) {
         if (amplitude[l] == cfloat(0.0f)) continue;
         const Ray ray = ray_of(user, sources.positions.row(l), sources.rotations.row(l), measurement.offsets.row(j));
-        worker.rays.fill(ray.distance, re, im);
-        const float real = amplitude[l].real(), imag = amplitude[l].imag();
-        for (std::size_t k = 0; k < tones; ++k) {
-          sum_re[k] += real * re[k] - imag * im[k];
-          sum_im[k] += real * im[k] + imag * re[k];
-        }
+        worker.rays.set(ray.distance);
+        worker.rays.add(amplitude[l], worker.re.data(), worker.im.data());
       }
       cfloat* out = channels.row(row) + j * tones;
-      for (std::size_t k = 0; k < tones; ++k) out[k] += cfloat(sum_re[k], sum_im[k]);
+      for (std::size_t k = 0; k < tones; ++k) out[k] += cfloat(worker.re[k], worker.im[k]);
     }
   });
 }
@@ -74,20 +69,13 @@ void source_project(const Measurement& measurement, const SourceGeometry& source
   parallel_for(n, execution, [&](std::size_t row, int index) {
     Worker& worker = *workers[static_cast<std::size_t>(index)];
     const double* user = measurement.positions.row(row);
-    float *re = worker.re.data(), *im = worker.im.data();
     for (std::size_t j = 0; j < antennas; ++j) {
-      const float* from = reinterpret_cast<const float*>(channels.row(row) + j * tones);
+      const cfloat* from = channels.row(row) + j * tones;
+      for (std::size_t k = 0; k < tones; ++k) worker.re[k] = from[k].real(), worker.im[k] = from[k].imag();
       for (std::size_t l = 0; l < count; ++l) {
         const Ray ray = ray_of(user, sources.positions.row(l), sources.rotations.row(l), measurement.offsets.row(j));
-        worker.rays.fill(ray.distance, re, im);
-        constexpr std::size_t lanes = 8;  // partial sums, which a compiler keeps in registers
-        float real[lanes] = {}, imag[lanes] = {};
-        for (std::size_t k = 0; k < tones; ++k) {
-          real[k % lanes] += re[k] * from[2 * k] + im[k] * from[2 * k + 1];
-          imag[k % lanes] += re[k] * from[2 * k + 1] - im[k] * from[2 * k];
-        }
-        for (std::size_t i = 1; i < lanes; ++i) real[0] += real[i], imag[0] += imag[i];
-        out.data[(l * n + row) * antennas + j] = cfloat(real[0], imag[0]);
+        worker.rays.set(ray.distance);
+        out.data[(l * n + row) * antennas + j] = worker.rays.project(worker.re.data(), worker.im.data());
       }
     }
   });

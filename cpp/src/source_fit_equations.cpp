@@ -42,8 +42,8 @@ class Accumulator {
   explicit Accumulator(const Problem& problem)
       : problem_(problem),
         rays_(problem.measurement.frequencies),
-        re_(problem.tones),
-        im_(problem.tones),
+        re_(rays_.padded_count()),
+        im_(rays_.padded_count()),
         matrix_(problem.first.back() * problem.first.back()),
         gradient_(problem.first.back()) {
     const std::size_t samples = problem.antennas, depth = 2 * problem.tones;
@@ -134,7 +134,9 @@ class Accumulator {
     for (std::size_t i = 0; i < rows; ++i) {
       const std::size_t l = lit_[i];
       const Ray ray = ray_at(row, j, l);
-      rays_.fill(ray.distance, re_.data(), im_.data());
+      std::fill(re_.begin(), re_.end(), 0.0f), std::fill(im_.begin(), im_.end(), 0.0f);
+      rays_.set(ray.distance);
+      rays_.add(1.0f, re_.data(), im_.data());
       for (std::size_t k = 0; k < tones; ++k) packed_.at(i, k) = re_[k], packed_.at(i, tones + k) = im_[k];
       for (std::size_t power = 0; power < 3; ++power) {
         if (power > 0) to_next_power();
