@@ -32,6 +32,7 @@ CORE_TESTS = (
     "localizer",
     "float_fix",
     "spherical",
+    "source_fit",
     "propagation",
     "hostile_files",
     "hostile_numbers",

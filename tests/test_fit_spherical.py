@@ -297,7 +297,8 @@ def test_removal_costs_are_what_a_fit_without_the_source_loses():
     ]
     left = residual(sources, where)
     assert energy(left.channels) < 1e-9 * where.energy
-    costs = system.removal_costs(sources, where, left)
+    gains = system.GainSystem.of(sources, where)
+    costs = gains.removal_costs(sources, np.arange(3))
     for out in range(3):
         kept = [one for number, one in enumerate(sources) if number != out]
         columns = []
@@ -308,6 +309,8 @@ def test_removal_costs_are_what_a_fit_without_the_source_loses():
         design = np.array(columns).T
         rest = where.channels.reshape(-1) - design @ np.linalg.lstsq(design, where.channels.reshape(-1), rcond=None)[0]
         assert costs[out] == pytest.approx(np.vdot(rest, rest).real, rel=1e-3)
+        fitted = gains.fitted(kept, np.delete(np.arange(3), out))
+        assert energy(residual(fitted, where).channels) == pytest.approx(costs[out], rel=1e-3)
 
 
 def test_neighbors_and_spread_antennas():

@@ -27,7 +27,7 @@ from wavefix.training.spherical.state import (
     sample,
     some_of,
 )
-from wavefix.training.spherical.system import fit_gains, refine, removal_costs
+from wavefix.training.spherical.system import GainSystem, fit_gains, refine
 from wavefix.training.spherical.twins import replaceable, split
 
 _SAMPLE = 600  # locations of a joint step, at least
@@ -213,7 +213,8 @@ def prune(sources: list[Source], measured: Measured, share: float, rng: np.rando
     ]
     whole = np.array(counts[0]) / np.maximum(1, counts[1])
     needed = np.zeros(len(kept), bool)
-    costs = whole * removal_costs(kept, part, residual(kept, part))
+    system, numbers = GainSystem.of(kept, part), np.arange(len(kept))
+    costs = whole * system.removal_costs(kept, numbers)
     cost, together = energy(residual(kept, measured).channels), True
     while len(kept) > 1:
         least = max(share * cost, _NOTHING * measured.energy)
@@ -222,11 +223,12 @@ def prune(sources: list[Source], measured: Measured, share: float, rng: np.rando
         weak = relative < min(1.0, max(0.1 if together else 0.0, float(relative.min())) * 1.0001)
         if not weak.any() or weak.all():
             break
-        trial = fit_gains([source for source, out in zip(kept, weak, strict=True) if not out], part)
+        trial = system.fitted([source for source, out in zip(kept, weak, strict=True) if not out], numbers[~weak])
         after = energy(residual(trial, measured).channels)
         if after < cost + 2 * np.count_nonzero(weak) * least:
-            kept, whole, needed, cost, together = trial, whole[~weak], needed[~weak], after, True
-            costs = whole * removal_costs(kept, part, residual(kept, part))
+            kept, whole, needed, numbers = trial, whole[~weak], needed[~weak], numbers[~weak]
+            cost, together = after, True
+            costs = whole * system.removal_costs(kept, numbers)
         elif np.count_nonzero(weak) > 1:
             together = False
         else:

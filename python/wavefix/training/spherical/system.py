@@ -59,32 +59,6 @@ def terms_of(sources: Sequence[Source]) -> NDArray[np.int32]:
     return np.array([len(source.coefficients) for source in sources], np.int32)
 
 
-def rotation_matrix(vector: Floats) -> Floats:
-    """Rodrigues' formula."""
-    angle = float(np.linalg.norm(vector))
-    x, y, z = vector
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    if angle < 1e-12:
-        return np.asarray(np.eye(3) + cross)
-    out: Floats = np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
-    return out
-
-
-def moved(source: Source, step: Floats, measured: Measured) -> Source:
-    """The source after a step of its unknowns. The coefficients turn by the phase that the range step adds."""
-    count = len(source.coefficients)
-    position = source.position + step[2 * count : 2 * count + 3]
-    rotation = rotation_matrix(step[2 * count + 3 :]) @ source.rotation
-    change = np.linalg.norm(measured.middle - position) - np.linalg.norm(measured.middle - source.position)
-    coefficients = source.coefficients + step[:count] + 1j * step[count : 2 * count]
-    return replace(
-        source,
-        position=position,
-        rotation=rotation,
-        coefficients=coefficients * np.exp(1j * measured.wavenumber * change),
-    )
-
-
 def refine(
     sources: Sequence[Source],
     measured: Measured,
@@ -131,30 +105,60 @@ def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:
     return out
 
 
-def _gains(system: System) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    return np.concatenate([np.arange(own.start, own.stop - _MOTIONS) for own in system.slices])
+@dataclass(frozen=True, eq=False)
+class GainSystem:
+    """Least squares of the gains alone, which is linear: one matrix serves any choice of the sources."""
+
+    matrix: Floats
+    target: Floats  # products of the waves with the channels
+    slices: list[slice]
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], measured: Measured) -> GainSystem:
+        system = normal_equations(sources, measured, residual(sources, measured))
+        chosen = np.concatenate([np.arange(own.start, own.stop - _MOTIONS) for own in system.slices])
+        matrix = system.matrix[np.ix_(chosen, chosen)]
+        ends = np.cumsum([2 * len(source.coefficients) for source in sources])
+        slices = [slice(int(first), int(last)) for first, last in zip([0, *ends], ends, strict=False)]
+        return cls(matrix, system.gradient[chosen] + matrix @ _values(sources), slices)
+
+    def _unknowns(self, kept: NDArray[np.intp]) -> NDArray[np.intp]:
+        return np.concatenate([np.arange(self.slices[i].start, self.slices[i].stop) for i in kept])
+
+    def fitted(self, sources: Sequence[Source], kept: NDArray[np.intp]) -> list[Source]:
+        """``sources``, which are those numbered ``kept``, with the coefficients of least squares."""
+        chosen = self._unknowns(kept)
+        matrix = self.matrix[np.ix_(chosen, chosen)]
+        values = _values(sources)
+        values += solve(matrix, self.target[chosen] - matrix @ values, np.zeros(len(chosen)))
+        out, first = [], 0
+        for source in sources:
+            count = len(source.coefficients)
+            real, imag = values[first : first + count], values[first + count : first + 2 * count]
+            out.append(replace(source, coefficients=real + 1j * imag))
+            first += 2 * count
+        return out
+
+    def removal_costs(self, sources: Sequence[Source], kept: NDArray[np.intp]) -> Floats:
+        """By how much the energy left would grow without each of ``sources``, those numbered ``kept``, with the gains of
+        the others fitted again."""
+        chosen = self._unknowns(kept)
+        gram = self.matrix[np.ix_(chosen, chosen)]
+        gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
+        inverse = np.linalg.inv(gram)
+        costs, first = [], 0
+        for source in sources:
+            values = _values([source])
+            own = slice(first, first + len(values))
+            costs.append(float(values @ np.linalg.solve(inverse[own, own], values)))
+            first = own.stop
+        return np.array(costs)
+
+
+def _values(sources: Sequence[Source]) -> Floats:
+    return np.concatenate([part for s in sources for part in (s.coefficients.real, s.coefficients.imag)])
 
 
 def fit_gains(sources: Sequence[Source], measured: Measured) -> list[Source]:
     """The sources where they are, with the coefficients of least squares."""
-    system = normal_equations(sources, measured, residual(sources, measured))
-    chosen = _gains(system)
-    whole = np.zeros(len(system.gradient))
-    whole[chosen] = solve(system.matrix[np.ix_(chosen, chosen)], system.gradient[chosen], np.zeros(len(chosen)))
-    return [moved(source, whole[own], measured) for source, own in zip(sources, system.slices, strict=True)]
-
-
-def removal_costs(sources: Sequence[Source], measured: Measured, left: Measured) -> Floats:
-    """``[L]``: by how much the energy left would grow without each source, the others' gains fitted again."""
-    system = normal_equations(sources, measured, left)
-    chosen = _gains(system)
-    gram = system.matrix[np.ix_(chosen, chosen)]
-    gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
-    inverse = np.linalg.inv(gram)
-    costs, first = [], 0
-    for source in sources:
-        values = np.concatenate([source.coefficients.real, source.coefficients.imag])
-        own = slice(first, first + len(values))
-        costs.append(float(values @ np.linalg.solve(inverse[own, own], values)))
-        first = own.stop
-    return np.array(costs)
+    return GainSystem.of(sources, measured).fitted(sources, np.arange(len(sources)))
