@@ -140,8 +140,8 @@ class GainSystem:
         return out
 
     def removal_costs(self, sources: Sequence[Source], kept: NDArray[np.intp]) -> Floats:
-        """By how much the energy left would grow without each of ``sources``, those numbered ``kept``, with the gains of
-        the others fitted again."""
+        """By how much the energy left would grow without each of ``sources``, those numbered ``kept``, and with the
+        gains of the others fitted again."""
         chosen = self._unknowns(kept)
         gram = self.matrix[np.ix_(chosen, chosen)]
         gram[np.diag_indices_from(gram)] += 1e-6 * np.maximum(np.diag(gram), 1e-9 * np.max(np.diag(gram)))
