@@ -27,7 +27,7 @@ _DEFAULT_TIME = 1200.0
 _SEARCHED = 3000  # locations of a round
 _FINISHED = 9000  # locations of the last steps
 _LOOKS = 8, 16  # antennas of the rounds: first, and later
-_PATIENCE = 3  # rounds without gain
+_PATIENCE = 3, 5  # rounds without gain, at few antennas and at more, where single rounds bring less
 _OVERFIT = 2.0  # times the error at the antennas looked at: the error of all antennas that calls for more of them
 _WORTHWHILE = 0.97  # of the validation error before, that is a gain
 _SHARE = 0.8  # of the time limit, for the rounds
@@ -197,13 +197,14 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
         begin = min(_end(record.both, 0, max_rounds), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
         if len(record.both) < begin:
             return _LOOKS[0]
-    return _LOOKS[1] if _end(record.both, begin, max_rounds) > len(record.both) else 0
+    patience = _PATIENCE[begin > 0]
+    return _LOOKS[1] if _end(record.both, begin, max_rounds, patience) > len(record.both) else 0
 
 
-def _end(errors: Sequence[float], begin: int, otherwise: int) -> int:
-    """The number of rounds after which the last few of those since ``begin`` had brought nothing."""
-    for end in range(begin + _PATIENCE + 1, len(errors) + 1):
-        if min(errors[end - _PATIENCE : end]) > _WORTHWHILE * min(errors[: end - _PATIENCE]):
+def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int = _PATIENCE[0]) -> int:
+    """The number of rounds after which the last ``patience`` of those since ``begin`` had brought nothing."""
+    for end in range(begin + patience + 1, len(errors) + 1):
+        if min(errors[end - patience : end]) > _WORTHWHILE * min(errors[: end - patience]):
             return end
     return otherwise
 
