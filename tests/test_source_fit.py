@@ -213,7 +213,7 @@ def test_sources_are_refined_to_where_the_channels_come_from() -> None:
 
 
 def test_a_refinement_never_raises_the_energy_and_keeps_its_time() -> None:
-    case, channels = displaced(0.02)  # several radians, where (18) says nothing
+    case, channels = displaced(0.02)  # several radians
     before = float(np.sum(np.abs(channels - case.channels().astype(np.complex64)) ** 2))
     costs = [refined(case, channels, iterations)[1] for iterations in (0, 1, 2, 5, 20)]
     assert costs[0] == pytest.approx(before, rel=1e-4)

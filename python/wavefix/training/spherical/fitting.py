@@ -194,14 +194,14 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
     if most > _LOOKS[0]:
         pairs = enumerate(zip(record.validation, record.training, strict=True), 1)
         odd = (i for i, (all_of_them, seen) in pairs if i >= STRICT_ROUNDS and all_of_them > _OVERFIT * seen)
-        begin = min(_end(record.both, 0, max_rounds), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
+        begin = min(_end(record.both, 0, max_rounds, _PATIENCE[0]), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
         if len(record.both) < begin:
             return _LOOKS[0]
-    patience = _PATIENCE[begin > 0]
+    patience = _PATIENCE[1] if begin else _PATIENCE[0]
     return _LOOKS[1] if _end(record.both, begin, max_rounds, patience) > len(record.both) else 0
 
 
-def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int = _PATIENCE[0]) -> int:
+def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int) -> int:
     """The number of rounds after which the last ``patience`` of those since ``begin`` had brought nothing."""
     for end in range(begin + patience + 1, len(errors) + 1):
         if min(errors[end - patience : end]) > _WORTHWHILE * min(errors[: end - patience]):

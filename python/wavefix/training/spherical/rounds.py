@@ -249,20 +249,18 @@ def merge(state: State, measured: Measured, degree: int, later: int, rng: np.ran
         if not pairs:
             return
         _, i, j = min(pairs)
-        strength = [float(np.sum(np.abs(state.sources[m].amplitudes(measured)) ** 2)) for m in (i, j)]
-        one = replace(state.sources[i if strength[0] > strength[1] else j], gate=Gate())
         pair = [state.sources[i], state.sources[j]]
-        if not replaceable(pair, one, residual(state.sources, measured), rng):
-            state.unmergeable.append(np.array([source.position for source in pair]))
-            continue
-        others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
-        trial = regate([*others, one], measured, 1e-2, 4, len(others))
-        trial = joint(trial, measured, _SAMPLE, degree, 3, rng)
-        before, after = (energy(residual(sources, measured).channels) for sources in (state.sources, trial))
-        if after < (1 + _FAINT[later]) * before:
-            state.sources = trial
-        else:
-            state.unmergeable.append(np.array([source.position for source in pair]))
+        strength = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in pair]
+        one = replace(pair[0] if strength[0] > strength[1] else pair[1], gate=Gate())
+        left = residual(state.sources, measured)
+        if replaceable(pair, one, left, rng):
+            others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
+            trial = regate([*others, one], measured, 1e-2, 4, len(others))
+            trial = joint(trial, measured, _SAMPLE, degree, 3, rng)
+            if energy(residual(trial, measured).channels) < (1 + _FAINT[later]) * energy(left.channels):
+                state.sources = trial
+                continue
+        state.unmergeable.append(np.array([source.position for source in pair]))
 
 
 def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:

@@ -24,7 +24,7 @@ _HOPELESS = 1.2  # times the energy left; measured where the others made up for 
 def split(source: Source, left: Measured, least_gain: float, rng: np.random.Generator) -> tuple[list[Source], float]:
     """The two sources that explain best what ``source`` and the residual are together, and the energy by which they do
     it better than one does; the source itself and 0 where that is less than ``least_gain``."""
-    lit = np.flatnonzero(source.gate_values(left).min(axis=1) > 0.5)
+    lit = _all_seen_from([source], left)
     if len(lit) < _LEAST_ROWS:
         return [source], 0.0
     rows = some_of(lit, _ROWS, rng)
@@ -53,13 +53,18 @@ def split(source: Source, left: Measured, least_gain: float, rng: np.random.Gene
 def replaceable(pair: list[Source], one: Source, left: Measured, rng: np.random.Generator) -> bool:
     """Whether one source in place of two may do: where both are seen, with the others as they are, it leaves less than
     ``_HOPELESS`` times what the two leave."""
-    lit = np.flatnonzero(np.min([source.gate_values(left).min(axis=1) for source in pair], axis=0) > 0.5)
+    lit = _all_seen_from(pair, left)
     if len(lit) < _LEAST_ROWS:
         return True
     own = left.part(some_of(lit, _ROWS, rng))
     limit = _HOPELESS * own.energy
     add(pair, own, 1.0)
     return refine(fit_gains([one], own), own, _ITERATIONS)[1] < limit
+
+
+def _all_seen_from(sources: list[Source], measured: Measured) -> NDArray[np.intp]:
+    """Locations that see all of ``sources`` with every antenna."""
+    return np.flatnonzero(np.min([source.gate_values(measured).min(axis=1) for source in sources], axis=0) > 0.5)
 
 
 def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
