@@ -161,6 +161,25 @@ def blocked(truth: Map, positions: Vector, share: float, seed: int = 0) -> NDArr
     return channels
 
 
+def twinned(truth: Map, strongest: int, seed: int = 0) -> Map:
+    """The strongest sources as pairs that nearly cancel, not lit alike, which is what fits make of a path and its
+    mirror image."""
+    rng = np.random.default_rng([seed, 3])
+    which = np.argsort(-np.abs(truth.gains[:, 0]))[:strongest]
+    gains = truth.gains.copy()
+    gains[which] *= 5.0
+    shift = rng.standard_normal((strongest, 3))
+    shift *= 0.3 / np.linalg.norm(shift, axis=1, keepdims=True)
+    part = tuple(truth.leaves[i] if rng.uniform() < 0.5 else truth.leaves[i][:1] for i in which)
+    return replace(
+        truth,
+        positions=np.vstack((truth.positions, truth.positions[which] + shift)),
+        rotations=np.concatenate((truth.rotations, truth.rotations[which])),
+        gains=np.vstack((gains, -4.0 * truth.gains[which])),
+        leaves=truth.leaves + part,
+    )
+
+
 def learned(truth: Map, positions: Vector, **damage: float) -> ChannelModel:
     """The damaged model with its error (10) over ``positions`` as validation error."""
     channels = truth.model().synthesize(positions).astype(np.complex128)

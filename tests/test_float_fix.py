@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy.stats import binom, chi2
 
-from damaged_maps import blocked, deep_street, learned
+from damaged_maps import blocked, deep_street, learned, twinned
 from known_maps import WAVELENGTH, street
 from plane_waves import add_noise, plane_wave_model
 from proof import Proof, band, errors, prove, search_failures, squared_errors_by_covariance, users
@@ -114,6 +114,15 @@ def test_no_search_fails_with_a_learned_map(snr_db: float | None) -> None:
     assert not failed.any()  # of those paths 9 % and 13 % did when the box of candidates did not grow
     assert wrong.sum() <= 1
     assert not np.any(wrong & ok)
+
+
+@pytest.mark.parametrize("seed", [5, 13])
+def test_noise_does_not_hide_searches_that_fail_among_edges(seed: int) -> None:
+    model = twinned(deep_street(seed, sources=12), 8, seed).model(1e-4)
+    truth = users(model, 100, seed=2)
+    channels = add_noise(model.synthesize(truth), 0.0, seed=30)
+    failed = search_failures(model, channels, Localizer(model).locate(channels), truth)
+    assert failed.sum() <= 1  # 4 where errors of interpolation were forgotten from box to box, and not acted upon
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ void Envelopes::rank_minima(std::size_t count) {
   minima_.resize(kept);
 }
 
-const std::vector<Minimum>& Envelopes::minima(std::size_t count) {
+const std::vector<Minimum>& Envelopes::minima(std::size_t count, double least) {
   for (std::size_t d = 0; d < dimension_; ++d) {
     axis_[d].points = 2 * static_cast<std::size_t>(box_.half_width[d] / box_.pitch[d] + 1e-9) + 1;
   }
@@ -145,7 +145,8 @@ const std::vector<Minimum>& Envelopes::minima(std::size_t count) {
   for (std::size_t row = 0; row < rows; ++row) cost_row(row);
   rank_minima(count);
   // A parabola misses the depth of a valley by a part of what it explains.
-  const double window = minima_.empty() ? 0.0 : minima_.front().cost + 0.3 * std::max(1.0 - minima_.front().cost, 0.05);
+  const double lowest = minima_.empty() ? 0.0 : std::max(minima_.front().cost, least);
+  const double window = lowest + 0.3 * std::max(1.0 - lowest, 0.05);
   while (minima_.size() > 1 && minima_.back().cost > window) minima_.pop_back();
   if (minima_.empty()) minima_.emplace_back();  // a model whose values overflow has no costs
   for (Minimum& minimum : minima_) settle(minimum);

@@ -33,8 +33,8 @@ class Envelopes {
   /// The most that free gains explain, (13), at the nodes of a face of the box, as far as they lie in the region.
   double explained_on_face(std::size_t d, bool upper) const;
   /// Local minima of the cost on the box's candidates, refined on the interpolated cost, best first: the best
-  /// `count` of them and no more.
-  const std::vector<Minimum>& minima(std::size_t count);
+  /// `count` of them and no more. Costs below `least`, which free gains leave, are errors of interpolation.
+  const std::vector<Minimum>& minima(std::size_t count, double least);
   /// Corrects a minimum with the envelopes at its own place, where interpolation between nodes may be far off.
   void sharpen(const Query& query, Minimum& minimum);
   /// Interpolated cost at an offset along the box's axes, with Gauss-Newton matrix and step direction if wanted.

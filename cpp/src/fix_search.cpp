@@ -3,6 +3,7 @@
 
 #include <Eigen/Eigenvalues>
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace wavefix {
@@ -11,6 +12,7 @@ namespace {
 constexpr double sigmas = 5.0;                // half-width of the first box of candidates
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
+constexpr double rough_error = 1e-2;          // of it, near edges of gates
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
 constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
 constexpr int most_growths = 16;
@@ -35,6 +37,7 @@ void FixSearch::begin() {
   refined_.clear();
   weighed_.clear();
   best_ = 0;
+  worst_error_ = 0.0;
   reconsidered_ = false;
 }
 
@@ -131,7 +134,7 @@ void FixSearch::explore(const Query& query, const FloatPoint& point, const Effor
     // where a float solution says little, the box is wide and has many minima
     const double crowds = candidates_in(box) / crowd, many = crowds > 1.0 ? std::min(crowds, 4.0) : 1.0;
     const double kept = many * effort.finer * effort.finer * options_.minima;
-    const auto& local = envelopes_.minima(static_cast<std::size_t>(kept));
+    const auto& local = envelopes_.minima(static_cast<std::size_t>(kept), 1.0 - point.explained / query.energy);
     minima_.resize(first);  // a wider box finds them again
     minima_.insert(minima_.end(), local.begin(), local.end());
     if (!refine_best(query, effort.finer, first)) {  // paths come and go between the nodes
@@ -160,7 +163,12 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     const Minimum& minimum = minima_[index];
     if (Refined* const same = refined_near(minimum.position)) {
       if (minimum.cost < same->interpolated) same->interpolated = minimum.cost;  // it was refined from farther away
-      continue;
+      if (distance(minimum.position, same->result.position) < 0.125 * wavelength) {
+        error = std::max(error, std::abs(query.to_scale(same->result.cost) / query.energy - minimum.cost));
+      }
+      // unless it promises more than what was reached, which may be on another side of an edge
+      const bool promising = minimum.cost < query.to_scale(same->result.cost) / query.energy;
+      if (!promising || distance(minimum.position, same->start) < wavelength / 128.0) continue;
     }
     if (count > 0) {
       const double reached = std::max(best_cost(query) / query.energy, minima_[first].cost);
@@ -174,6 +182,7 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     if (distance(refined.start, refined.result.position) < 0.125 * wavelength) {
       error = std::max(error, std::abs(query.to_scale(refined.result.cost) / query.energy - refined.interpolated));
     }
+    worst_error_ = std::max(worst_error_, error);
     if (refined.result.cost < refined_[best_].result.cost) best_ = refined_.size() - 1;
   }
   return true;
@@ -208,13 +217,16 @@ void FixSearch::weigh(const Query& query, const Refined& minimum) {
   }
   weighed_.push_back(minimum);
   Refined& added = weighed_.back();
-  added.doubtful = gains_.cost(query, added.result.position.data(), doubt_.variance);
+  added.doubtful = doubt_.gains ? gains_.cost(query, added.result.position.data(), doubt_.variance)
+                                : query.to_scale(added.result.cost);
   if (added.doubtful < weighed_[best_].doubtful) best_ = weighed_.size() - 1;
 }
 
-void FixSearch::reconsider(const Query& query) {
+bool FixSearch::rough() const { return worst_error_ > rough_error; }
+
+void FixSearch::reconsider(const Query& query, bool gains) {
   const double wavelength = plan_.model.wavelength();
-  doubt_ = {most_doubtful * best_cost(query), best_cost(query) / static_cast<double>(query.scaled.size())};
+  doubt_ = {most_doubtful * best_cost(query), best_cost(query) / static_cast<double>(query.scaled.size()), gains};
   best_ = 0;
   const auto refine_from = [&](const Point& start, double interpolated) -> Refined {
     return {refiner.refine(query.channel, start.data()), start, interpolated};
@@ -225,21 +237,22 @@ void FixSearch::reconsider(const Query& query) {
   std::sort(minima_.begin(), minima_.end(), by_cost);
   std::size_t count = 0;
   for (const Minimum& minimum : minima_) {
-    if (minimum.cost * query.energy > doubt_.limit || ++count > most_reconsidered) break;
+    if (!gains || minimum.cost * query.energy > doubt_.limit || ++count > most_reconsidered) break;
     if (refined_near(minimum.position) == nullptr) weigh(query, refine_from(minimum.position, minimum.cost));
   }
-  // Edges of gates part one minimum into several, and hide the next one along a valley.
+  // Edges of gates hide the next minimum along a valley, and part one minimum into several.
+  const std::array<double, 2> radii{wavelength, wavelength / 16.0};
   for (int turn = 0; turn < most_turns; ++turn) {
     const Refined center = weighed_[best_];
-    for (const double radius : {wavelength / 16.0, wavelength}) {
-      for (const Point& start : around(center.result.position, radius)) {
+    for (std::size_t i = 0; i < (gains ? 2 : 1); ++i) {
+      for (const Point& start : around(center.result.position, radii[i])) {
         weigh(query, refine_from(start, center.interpolated));
       }
     }
     if (weighed_[best_].doubtful >= center.doubtful) break;
   }
   std::swap(refined_, weighed_);
-  reconsidered_ = true;
+  reconsidered_ = gains;
 }
 
 std::optional<Refinement> FixSearch::runner_up(const Query& query) {

@@ -24,8 +24,10 @@ class FixSearch {
   };
   /// Searches the minima around a float solution, as far away as the float cost leaves room for a better fix.
   void explore(const Query& query, const FloatPoint& point, const Effort& effort);
-  /// Chooses again among minima whose costs errors of the model's gains may have put in the wrong order.
-  void reconsider(const Query& query);
+  /// Were costs far from what interpolation between nodes had them at, as near edges of gates?
+  bool rough() const;
+  /// Looks closer at minima that edges or, with `gains`, errors of the model's gains may have put in the wrong order.
+  void reconsider(const Query& query, bool gains);
   bool found() const { return !refined_.empty(); }
   /// ||H - f||^2 of the best fix, in the scale of the query.
   double best_cost(const Query& query) const { return query.to_scale(best().cost); }
@@ -61,8 +63,10 @@ class FixSearch {
   std::vector<Refined> refined_, weighed_;
   struct Doubt {
     double limit, variance;  // of a cost; of the noise
+    bool gains;
   } doubt_{};
   std::size_t best_ = 0;
+  double worst_error_ = 0.0;  // of interpolated costs, relative to the energy
   bool reconsidered_ = false;
 };
 

@@ -94,7 +94,8 @@ class FloatFix final : public Strategy {
     worker.fix.begin();
     worker.floats.clear();
     search(worker);
-    if (!explained(worker, usual_error * model_.validation_nmse())) worker.fix.reconsider(query);
+    const bool doubtful = !explained(worker, usual_error * model_.validation_nmse());
+    if (doubtful || worker.fix.rough()) worker.fix.reconsider(query, doubtful);
     Minima minima;
     minima.best = worker.fix.best();
     minima.runner_up = worker.fix.runner_up(query);
@@ -148,7 +149,7 @@ class FloatFix final : public Strategy {
       if (!possible(worker, point)) continue;
       worker.fix.explore(query, point, {});
       // A fix that costs less than the float solution shows the way to a better one.
-      for (int again = 0; again < 4 && worker.fix.best_cost(query) < query.energy - point.explained; ++again) {
+      for (int again = 0; again < 16 && worker.fix.best_cost(query) < query.energy - point.explained; ++again) {
         FloatPoint better;
         better.position = worker.fix.best().position;
         worker.cost.descend(query, limits, better);
