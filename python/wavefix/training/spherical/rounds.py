@@ -14,6 +14,7 @@ from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import Field, new_sources, phase_differences, spread_antennas
+from wavefix.training.spherical.shadows import shadows
 from wavefix.training.spherical.state import (
     Floats,
     Gate,
@@ -35,6 +36,7 @@ _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
 _MERGES = (2, 1)  # tried in a round, strict and later
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
+_SHADOWED = 3  # rounds after which sources may go on behind their edges
 _DIVIDED = 6  # rounds after which sources may be divided
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
@@ -84,26 +86,21 @@ class State:
     unmergeable: list[Floats] = field(default_factory=list)  # [2, 3] positions each
 
 
-def left_and_whole(sources: list[Source], measured: Measured) -> tuple[Floats, Floats]:
-    """``[n]``, ``[n]``: the energy that the sources leave of each location's, and that energy, or a trace of it."""
-    whole = energies(measured.channels)
-    return energies(residual(sources, measured).channels), np.maximum(whole, 1e-9 * whole.max())
-
-
 def errors_of(sources: list[Source], measured: Measured, moves: float = 0.0) -> Errors:
     """``moves``: what positions that were moved add, relative to the energy."""
     if not sources:
         return Errors(1.0, 1.0)
-    left, whole = left_and_whole(sources, measured)
+    left, whole = energies(residual(sources, measured).channels), energies(measured.channels)
+    whole = np.maximum(whole, 1e-9 * whole.max())
     return Errors(float(left.sum() / whole.sum()) + moves, float(np.median(left / whole)) + moves)
 
 
 def clipping(sources: list[Source], measured: Measured) -> Floats:
-    """``[n]``: factors that leave no location more than ``_CLIPPED`` times the median error. A few locations next to
-    edges have most of the energy that is left, and hide a weak source that is seen everywhere."""
-    left, whole = left_and_whole(sources, measured)
-    error = np.maximum(left / whole, 1e-30)
-    return np.asarray(np.sqrt(np.minimum(1.0, _CLIPPED * np.median(error) / error)))
+    """``[n]``: factors that leave no location more than ``_CLIPPED`` times the median energy. A few locations next to
+    edges have most of the energy that is left, and hide a weak source that is seen everywhere. Energy, and not energy
+    relative to the location's own: shadows, which have little, would count for nothing as soon as they fit badly."""
+    left = np.maximum(energies(residual(sources, measured).channels), 1e-30)
+    return np.asarray(np.sqrt(np.minimum(1.0, _CLIPPED * np.median(left) / left)))
 
 
 def covering(sources: list[Source], measured: Measured, count: int, rng: np.random.Generator) -> Measured:
@@ -278,6 +275,17 @@ def divide(state: State, left: Measured, share: float, most: int, rng: np.random
     state.sources = [one for part in parts for one in part]
 
 
+def shade(state: State, left: Measured, share: float, most: int) -> None:
+    """At most ``most`` sources that go on behind their edges, weaker, where that explains ``share`` of ``left``."""
+    cost = energy(left.channels)
+    for _, i, copy in shadows(state.sources, left, share * cost)[:most]:
+        after = exchanged([], [copy], left, (1 - share) * cost)
+        if after is not None:
+            state.sources.append(copy)
+            state.unmergeable.append(np.array([state.sources[i].position, copy.position]))
+            cost = after
+
+
 def _resisted(state: State, a: Source, b: Source) -> bool:
     """Whether merging about these two was tried before."""
     pair = np.array([a.position, b.position])
@@ -306,6 +314,10 @@ def one_round(
         if number >= _DIVIDED:
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
             divide(trial, residual(trial.sources, thin), _LEAST_DIVISION, most, rng)
+    with stages("shadows"):
+        if number >= _SHADOWED:
+            most = min(_AT_ONCE[later], max_sources - len(trial.sources))
+            shade(trial, residual(trial.sources, thin), _FAINT[later], most)
     with stages("search"):
         left = residual(trial.sources, searched.full)
         left_thin = left.part(slice(None), searched.few)
