@@ -188,10 +188,10 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
   return true;
 }
 
-/// Points in all directions from a position, along the region's axes and between them.
-std::vector<Point> FixSearch::around(const Point& position, double radius) const {
+/// around_: points in all directions from a position, along the region's axes and between them.
+void FixSearch::look_around(const Point& position, double radius) {
   const Region& region = plan_.model.region();
-  std::vector<Point> points;
+  around_.clear();
   const int all = region.dimension() == 1 ? 3 : region.dimension() == 2 ? 9 : 27;
   for (int code = 0; code < all; ++code) {
     double step[3] = {}, square = 0.0;
@@ -203,9 +203,8 @@ std::vector<Point> FixSearch::around(const Point& position, double radius) const
     if (square == 0.0) continue;
     Point point = position;
     for (std::size_t c = 0; c < 3; ++c) point[c] += radius / std::sqrt(square) * step[c];
-    points.push_back(point);
+    around_.push_back(point);
   }
-  return points;
 }
 
 /// A minimum's cost with uncertain gains, unless it is too high or the minimum known.
@@ -245,13 +244,12 @@ void FixSearch::reconsider(const Query& query, bool gains) {
   for (int turn = 0; turn < most_turns; ++turn) {
     const Refined center = weighed_[best_];
     for (std::size_t i = 0; i < (gains ? 2 : 1); ++i) {
-      for (const Point& start : around(center.result.position, radii[i])) {
-        weigh(query, refine_from(start, center.interpolated));
-      }
+      look_around(center.result.position, radii[i]);
+      for (const Point& start : around_) weigh(query, refine_from(start, center.interpolated));
     }
     if (weighed_[best_].doubtful >= center.doubtful) break;
   }
-  std::swap(refined_, weighed_);
+  refined_ = weighed_;  // and no exchange of memory, which would be allocated again and again
   reconsidered_ = gains;
 }
 

@@ -51,7 +51,7 @@ class FixSearch {
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
-  std::vector<Point> around(const Point& position, double radius) const;
+  void look_around(const Point& position, double radius);
   void weigh(const Query& query, const Refined& minimum);
   bool refine_best(const Query& query, double finer, std::size_t first);
 
@@ -61,6 +61,7 @@ class FixSearch {
   UncertainGains gains_;
   std::vector<Minimum> minima_;
   std::vector<Refined> refined_, weighed_;
+  std::vector<Point> around_;
   struct Doubt {
     double limit, variance;  // of a cost; of the noise
     bool gains;

@@ -10,7 +10,7 @@ namespace wavefix {
 inline constexpr std::size_t source_lanes = 16;    ///< antennas in a block
 inline constexpr std::size_t source_sets = 7;      ///< amplitudes of a source: channel; per axis, two of the derivative
 inline constexpr std::size_t source_chunk = 16;    ///< sources whose tables exist at a time: they stay in the L1 cache
-inline constexpr std::size_t source_columns = 8;   ///< subcarriers in the inner table, at most
+inline constexpr std::size_t source_pairs = 8;     ///< subcarriers on either side of the middle of a row, at most
 inline constexpr std::size_t source_segment = 64;  ///< subcarriers that are summed at a time, at most
 inline constexpr std::size_t max_gain_degree = 10;
 inline constexpr std::size_t max_gain_terms = (max_gain_degree + 1) * (max_gain_degree + 2) / 2;
@@ -48,10 +48,10 @@ struct SourceSum {
   const float* offsets;       // [K], f_k - f_r
   bool equal;                 // f_k at equal steps
   double step;                // of the wavenumbers
-  std::size_t rows, columns;  // a segment is rows x columns subcarriers
+  std::size_t rows, pairs;    // a segment is rows x 2 pairs subcarriers
   float* row_table;           // [chunk, rows, 2, lanes], or [chunk, segment, 2, lanes]
-  float* column_table;        // [count, columns, 2, lanes]
-  float* phasors;             // [count, 2, 2, lanes]: of the first subcarrier, of a step of one row
+  float* pair_table;          // [count, pairs, 2, lanes]: half a step from the middle of a row, and whole ones on
+  float* phasors;             // [count, 2, 2, lanes]: of the middle of the first row, of a step of one row
   float* sums;                // [2, segment, 2, lanes]
   std::size_t antennas;       // of the block; their rows are written
   float* channel;             // row of the block's first antenna, complex

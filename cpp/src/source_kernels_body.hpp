@@ -145,7 +145,7 @@ bool trace_source(const SourceTrace& task) {
 /// table[n] = first * ratio^n, n below count <= 8, by doubling: errors grow with the logarithm of the count.
 __attribute__((always_inline)) inline void fill_powers(Complex first, Complex ratio, std::size_t count, float* table) {
   constexpr std::size_t row = 2 * source_lanes;
-  static_assert(source_columns == 8 && source_segment == 64, "rows and columns are at most 8");
+  static_assert(source_pairs == 8 && source_segment == 64, "rows are at most 4, pairs at most 8");
   const Complex second = first * ratio;
   store_complex(table, first);
   if (count > 1) store_complex(table + row, second);
@@ -157,21 +157,21 @@ __attribute__((always_inline)) inline void fill_powers(Complex first, Complex ra
   for (std::size_t n = 4; n < count; ++n) store_complex(table + n * row, upper[n - 4]);
 }
 
-/// What all sets share: the column table, and the phasors that the row tables start from.
+/// What all sets share: the pair table, and the phasors that the row tables start from.
 void prepare_segment(const SourceSum& task, std::size_t first) {
   constexpr std::size_t row = 2 * source_lanes;
-  const double lead = -4 * task.wavenumbers[first], step = -4 * task.step;
-  const double hop = static_cast<double>(task.columns) * step;
+  const double step = -4 * task.step, half = static_cast<double>(task.pairs);
+  const double middle = -4 * task.wavenumbers[first] + (half - 0.5) * step, hop = 2 * half * step;
   for (std::size_t source = 0; source < task.count; ++source) {
     for (std::size_t lane = 0; lane < source_lanes; lane += lane_width) {
       const Wide distance = load_wide(task.distances + source * source_lanes + lane);
       float* phasors = task.phasors + 2 * source * row + lane;
-      store_complex(phasors, quarter_phasor(lead * distance));
+      store_complex(phasors, quarter_phasor(middle * distance));
       if (first > 0) continue;
       if (task.rows > 1) store_complex(phasors + row, quarter_phasor(hop * distance));
-      const Complex one{broadcast(1.f), Floats{}};
-      fill_powers(one, quarter_phasor(step * distance), task.columns,
-                  task.column_table + source * task.columns * row + lane);
+      const Complex nearest_one = quarter_phasor(0.5 * step * distance);
+      fill_powers(nearest_one, nearest_one * nearest_one, task.pairs,
+                  task.pair_table + source * task.pairs * row + lane);
     }
   }
 }
@@ -192,52 +192,58 @@ __attribute__((always_inline)) inline void fill_rows(const SourceSum& task, std:
   }
 }
 
-/// sums[(r + R) columns + c + C] (+)= sum over the slots of row_table[r + R] * column_table[c + C].
-template <int Rows, int Columns>
-void sum_tile(const SourceSum& task, std::size_t slots, const float* rows, const float* columns, bool fresh,
-              float* sums) {
+/// A subcarrier's sum, which a chunk of sources starts or adds to.
+inline void put(float* sum, bool fresh, Floats real, Floats imag) {
+  store(sum, fresh ? real : load(sum) + real);
+  store(sum + source_lanes, fresh ? imag : load(sum + source_lanes) + imag);
+}
+
+/// The sums of `Pairs` pairs from pair p on, in each of `Rows` rows, over the slots: for a row's a and a pair's b, of
+/// a b beyond the middle of the row and of a conj(b) before it.
+template <int Rows, int Pairs>
+void sum_tile(const SourceSum& task, std::size_t slots, const float* rows, std::size_t p, const float* pairs,
+              bool fresh, float* sums) {
   constexpr std::size_t row = 2 * source_lanes;
-  Floats real[Rows][Columns], imag[Rows][Columns];
+  Floats rr[Rows][Pairs], ii[Rows][Pairs], ri[Rows][Pairs], ir[Rows][Pairs];  // of real and imaginary parts
   for (int r = 0; r < Rows; ++r) {
-    for (int c = 0; c < Columns; ++c) {
-      const float* from = sums + (static_cast<std::size_t>(r) * task.columns + static_cast<std::size_t>(c)) * row;
-      real[r][c] = fresh ? Floats{} : load(from);
-      imag[r][c] = fresh ? Floats{} : load(from + source_lanes);
-    }
+    for (int c = 0; c < Pairs; ++c) rr[r][c] = ii[r][c] = ri[r][c] = ir[r][c] = Floats{};
   }
-  for (std::size_t slot = 0; slot < slots; ++slot, rows += task.rows * row, columns += task.columns * row) {
+  for (std::size_t slot = 0; slot < slots; ++slot, rows += task.rows * row, pairs += task.pairs * row) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const Complex a = load_complex(rows + static_cast<std::size_t>(r) * row);
+      const Complex a = held(load_complex(rows + static_cast<std::size_t>(r) * row));
 #pragma GCC unroll 8
-      for (int c = 0; c < Columns; ++c) {
-        const Complex b = load_complex(columns + static_cast<std::size_t>(c) * row);
-        real[r][c] += a.real * b.real;
-        imag[r][c] += a.real * b.imag;
-        real[r][c] -= a.imag * b.imag;
-        imag[r][c] += a.imag * b.real;
+      for (int c = 0; c < Pairs; ++c) {
+        const Complex b = load_complex(pairs + static_cast<std::size_t>(c) * row);
+        rr[r][c] += a.real * b.real;
+        ii[r][c] += a.imag * b.imag;
+        ri[r][c] += a.real * b.imag;
+        ir[r][c] += a.imag * b.real;
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
-    for (int c = 0; c < Columns; ++c) {
-      float* to = sums + (static_cast<std::size_t>(r) * task.columns + static_cast<std::size_t>(c)) * row;
-      store(to, real[r][c]), store(to + source_lanes, imag[r][c]);
+    float* const middle = sums + (2 * static_cast<std::size_t>(r) + 1) * task.pairs * row;
+#pragma GCC unroll 8
+    for (int c = 0; c < Pairs; ++c) {
+      const std::size_t away = (p + static_cast<std::size_t>(c)) * row;
+      put(middle + away, fresh, rr[r][c] - ii[r][c], ri[r][c] + ir[r][c]);
+      put(middle - away - row, fresh, rr[r][c] + ii[r][c], ir[r][c] - ri[r][c]);
     }
   }
 }
 
+/// Tiles of eight sums, as many as an addition's latency wants at two a cycle, or sixteen where there are the
+/// registers.
 template <int Rows>
-void sum_rows(const SourceSum& task, std::size_t slots, const float* rows, const float* columns, bool fresh,
+void sum_rows(const SourceSum& task, std::size_t slots, const float* rows, const float* pairs, bool fresh,
               float* sums) {
   constexpr std::size_t row = 2 * source_lanes;
-  constexpr std::size_t wide = WAVEFIX_VECTOR_BYTES == 64 ? 4 : 2;
-  std::size_t c = 0;
-  for (; c + wide <= task.columns; c += wide) {
-    sum_tile<Rows, wide>(task, slots, rows, columns + c * row, fresh, sums + c * row);
-  }
-  if (c + 2 <= task.columns) sum_tile<Rows, 2>(task, slots, rows, columns + c * row, fresh, sums + c * row), c += 2;
-  if (c < task.columns) sum_tile<Rows, 1>(task, slots, rows, columns + c * row, fresh, sums + c * row);
+  constexpr std::size_t wide = (WAVEFIX_VECTOR_BYTES == 64 ? 4 : 2) / Rows;
+  std::size_t p = 0;
+  for (; p + wide <= task.pairs; p += wide) sum_tile<Rows, wide>(task, slots, rows, p, pairs + p * row, fresh, sums);
+  for (; p < task.pairs; ++p) sum_tile<Rows, 1>(task, slots, rows, p, pairs + p * row, fresh, sums);
 }
 
 /// Subcarriers at any frequency: the row table holds every one of them.
@@ -262,7 +268,7 @@ void sum_set(const SourceSum& task, std::size_t set, std::size_t first, std::siz
       for (std::size_t slot = 0; slot < slots; ++slot) {
         fill_rows(task, begin + slot, set, first, lane, task.row_table + slot * task.rows * row + lane);
       }
-      const float *rows = task.row_table + lane, *columns = task.column_table + begin * task.columns * row + lane;
+      const float *rows = task.row_table + lane, *pairs = task.pair_table + begin * task.pairs * row + lane;
       float* to = sums + lane;
       if (!task.equal) {
         add_rows(task, slots, rows, begin == 0, count, to);
@@ -270,9 +276,9 @@ void sum_set(const SourceSum& task, std::size_t set, std::size_t first, std::siz
       }
       std::size_t r = 0;
       for (; r + 2 <= task.rows; r += 2) {
-        sum_rows<2>(task, slots, rows + r * row, columns, begin == 0, to + r * task.columns * row);
+        sum_rows<2>(task, slots, rows + r * row, pairs, begin == 0, to + r * 2 * task.pairs * row);
       }
-      if (r < task.rows) sum_rows<1>(task, slots, rows + r * row, columns, begin == 0, to + r * task.columns * row);
+      if (r < task.rows) sum_rows<1>(task, slots, rows + r * row, pairs, begin == 0, to + r * 2 * task.pairs * row);
     }
   }
 }
@@ -355,7 +361,7 @@ void write_rows(const SourceSum& task, const float* sums, const float* more, std
 }
 
 void sum_sources(const SourceSum& task) {
-  const std::size_t segment = task.equal ? task.rows * task.columns : task.rows;
+  const std::size_t segment = task.equal ? task.rows * 2 * task.pairs : task.rows;
   float* more = task.sums + source_segment * 2 * source_lanes;
   for (std::size_t first = 0; first < task.subcarriers; first += segment) {
     const std::size_t left = task.subcarriers - first, count = left < segment ? left : segment;

@@ -59,6 +59,13 @@ inline Complex operator*(Complex a, Complex b) {
   return {a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real};
 }
 inline Complex load_complex(const float* from) { return {load(from), load(from + source_lanes)}; }
+/// The same, in registers: compilers would rather load it twice, and loads are what products wait for.
+inline Complex held(Complex value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value.real), "+v"(value.imag));
+#endif
+  return value;
+}
 inline void store_complex(float* to, Complex value) { store(to, value.real), store(to + source_lanes, value.imag); }
 
 /// Both correctly rounded, and shorter chains of dependent instructions than iterations from an estimate.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Evaluates (1) with the gains and gates of (3), and its derivative
 //   dH_jk/dx = sum_l (grad a_lj - j 2 pi f_k / c u_lj a_lj) e^(-j 2 pi f_k d_lj / c),  a_lj = g_lj W_l / d_lj.
-// With k = r C + c, e^(-j 2 pi f_k d / c) is an entry of a table over r times one of a table over c: for each antenna
-// the sum over l is a small complex matrix product, and so is each part of the derivative, f_k - f_r taken out of the
-// sum.
+// e^(-j 2 pi f_k d / c) is an entry of a table over rows of subcarriers, at the middle of the row, times one of a table
+// over distances from there, or its conjugate on the other side: for each antenna the sum over l is a small matrix
+// product, and so is each part of the derivative, f_k - f_r taken out of the sum. Of a and b the four real products
+// make both a b and a conj(b), so that two subcarriers take as many multiplications as one.
 #include "spherical_model.hpp"
 
 #include <algorithm>
@@ -29,14 +30,14 @@ class SphericalModel::Scratch final : public ChannelModel::Workspace {
     make(distances, net.sources * source_lanes);
     make(amplitudes, net.sources * source_sets * 2 * source_lanes);
     make(row_table, source_chunk * net.rows * 2 * source_lanes);
-    make(column_table, net.sources * net.columns * 2 * source_lanes);
+    make(pair_table, net.sources * net.pairs * 2 * source_lanes);
     make(phasors, net.sources * 2 * 2 * source_lanes);
     make(sums, 2 * source_segment * 2 * source_lanes);
   }
 
   // of the sources that a block of antennas sees: see SourceSum
   Buffer<double> distances;
-  Buffer<float> amplitudes, row_table, column_table, phasors, sums;
+  Buffer<float> amplitudes, row_table, pair_table, phasors, sums;
 };
 
 SphericalModel::SphericalModel(ModelCommon common_, SphericalParameters parameters)
@@ -85,9 +86,9 @@ void SphericalModel::synthesize_one(const double* position, cfloat* channel, cfl
   task.equal = net_.equal;
   task.step = net_.step;
   task.rows = net_.rows;
-  task.columns = net_.columns;
+  task.pairs = net_.pairs;
   task.row_table = scratch.row_table.data();
-  task.column_table = scratch.column_table.data();
+  task.pair_table = scratch.pair_table.data();
   task.phasors = scratch.phasors.data();
   task.sums = scratch.sums.data();
   task.axis_stride = 2 * antennas * subcarriers;

@@ -27,7 +27,7 @@ struct SphericalParameters {
   std::vector<float> offsets;             // [K], f_k - f_r
   bool equal = false;                     // f_k at equal steps
   double step = 0;                        // of the wavenumbers
-  std::size_t rows = 1, columns = 1;      // a segment of subcarriers, as a matrix
+  std::size_t rows = 1, pairs = 1;        // a segment of subcarriers: in each row, so many on either side of its middle
 };
 
 SphericalParameters read_spherical_parameters(const ModelCommon& common, TensorReader& tensors);

@@ -144,8 +144,8 @@ void lay_out_subcarriers(const ModelCommon& common, SphericalParameters& net) {
   }
   const std::size_t segments = (count + source_segment - 1) / source_segment;
   const std::size_t segment = (count + segments - 1) / segments;
-  net.rows = net.equal ? (segment + source_columns - 1) / source_columns : segment;
-  net.columns = net.equal ? (segment + net.rows - 1) / net.rows : 1;
+  net.rows = net.equal ? (segment + 2 * source_pairs - 1) / (2 * source_pairs) : segment;
+  net.pairs = net.equal ? (segment + 2 * net.rows - 1) / (2 * net.rows) : 0;
 }
 
 }  // namespace
