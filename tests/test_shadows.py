@@ -81,5 +81,5 @@ def test_a_path_through_a_partition_is_found_behind_it() -> None:
 def test_a_path_that_ends_at_its_edge_has_no_shadow() -> None:
     front = half([20.0, 5.0, 1.0], 20.0)
     left = residual([front], room([front]))
-    assert shadows([front], left, 0.1 * energy(left.channels)) == []
+    assert shadows([front], left, 0.0) == []  # noise is explained a little by anything
     assert shadows([replace(front, gate=Gate())], left, 0.0) == []
