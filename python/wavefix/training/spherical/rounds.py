@@ -14,7 +14,6 @@ from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import Field, new_sources, phase_differences, spread_antennas
-from wavefix.training.spherical.shadows import shadows
 from wavefix.training.spherical.state import (
     Floats,
     Gate,
@@ -36,7 +35,6 @@ _SEEN = 50  # of them, that each source should be seen from
 _MERGE = 2.0  # radians
 _MERGES = (2, 1)  # tried in a round, strict and later
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
-_SHADOWED = 3  # rounds after which sources may go on behind their edges
 _DIVIDED = 6  # rounds after which sources may be divided
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
@@ -45,7 +43,7 @@ _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the nu
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
-_CLIPPED = 2.0  # times the median error, that a location counts in every second of the later rounds
+_CLIPPED = 2.0  # times the median energy left, that a location counts in the later rounds
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
@@ -275,17 +273,6 @@ def divide(state: State, left: Measured, share: float, most: int, rng: np.random
     state.sources = [one for part in parts for one in part]
 
 
-def shade(state: State, left: Measured, share: float, most: int) -> None:
-    """At most ``most`` sources that go on behind their edges, weaker, where that explains ``share`` of ``left``."""
-    cost = energy(left.channels)
-    for _, i, copy in shadows(state.sources, left, share * cost)[:most]:
-        after = exchanged([], [copy], left, (1 - share) * cost)
-        if after is not None:
-            state.sources.append(copy)
-            state.unmergeable.append(np.array([state.sources[i].position, copy.position]))
-            cost = after
-
-
 def _resisted(state: State, a: Source, b: Source) -> bool:
     """Whether merging about these two was tried before."""
     pair = np.array([a.position, b.position])
@@ -314,10 +301,6 @@ def one_round(
         if number >= _DIVIDED:
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
             divide(trial, residual(trial.sources, thin), _LEAST_DIVISION, most, rng)
-    with stages("shadows"):
-        if number >= _SHADOWED:
-            most = min(_AT_ONCE[later], max_sources - len(trial.sources))
-            shade(trial, residual(trial.sources, thin), _FAINT[later], most)
     with stages("search"):
         left = residual(trial.sources, searched.full)
         left_thin = left.part(slice(None), searched.few)

@@ -114,20 +114,6 @@ class Gate:
     def dark(self) -> bool:
         return not self.leaves
 
-    @property
-    def complement(self) -> Gate:
-        """Lit where this one is not."""
-        return replace(self, leaves=_others(self.leaves))
-
-
-def _others(leaves: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    """The leaves of a tree that are not among ``leaves``."""
-    if not leaves or leaves == ((),):
-        return () if leaves else ((),)
-    root = abs(leaves[0][0])
-    sides = {side: tuple(leaf[1:] for leaf in leaves if leaf[0] == side) for side in (root, -root)}
-    return tuple((side, *rest) for side, below in sides.items() for rest in _others(below))
-
 
 @dataclass(frozen=True, eq=False)
 class Source:
