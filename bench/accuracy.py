@@ -3,7 +3,7 @@
 
     python bench/accuracy.py known [--users 2000] [--again]
     python bench/accuracy.py learned [--traced NAME=MODEL.safetensors,TEST.npz ...]
-    python bench/accuracy.py degradation [--seconds 90] [--rounds 24] [--only TEXT]
+    python bench/accuracy.py degradation [--seconds 90] [--rounds 32] [--only TEXT]
 
 Each case is written as soon as it is finished, and a case that is there is not run again without --again, so that a run
 may be ended at any time and continued. bench/draw_accuracy.py makes tables and pictures of the file.
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=2000, help="test positions of a case (known, learned)")
     parser.add_argument("--traced", nargs="*", default=[], metavar="NAME=MODEL,TEST", help="fitted models (learned)")
     parser.add_argument("--seconds", type=float, default=90.0, help="time limit of a fit (degradation)")
-    parser.add_argument("--rounds", type=int, default=24, help="rounds of a fit, at most (degradation)")
+    parser.add_argument("--rounds", type=int, default=32, help="rounds of a fit, at most (degradation)")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--again", action="store_true", help="run also what is in the file")
     arguments = parser.parse_args()

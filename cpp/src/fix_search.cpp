@@ -12,7 +12,7 @@ namespace {
 constexpr double sigmas = 5.0;                // half-width of the first box of candidates
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
-constexpr double rough_error = 1e-2;          // of it, near edges of gates
+constexpr double rough_error = 1e-2;          // of it, relative to the energy, as near edges of gates
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
 constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
 constexpr int most_growths = 16;
@@ -38,7 +38,7 @@ void FixSearch::begin() {
   weighed_.clear();
   best_ = 0;
   worst_error_ = 0.0;
-  reconsidered_ = false;
+  doubt_ = {};
 }
 
 /// Along the principal axes of the float covariance.
@@ -157,17 +157,21 @@ FixSearch::Refined* FixSearch::refined_near(const Point& position) {
 /// Refines minima, best first, as long as their interpolated costs may be in error by enough. False if too many may be.
 bool FixSearch::refine_best(const Query& query, double finer, std::size_t first) {
   const double wavelength = plan_.model.wavelength();
+  const auto reached_by = [&](const Refined& refined) { return query.to_scale(refined.result.cost) / query.energy; };
   double error = 0.0;
+  // of the interpolated cost, if it is that of the minimum that was reached
+  const auto count_error = [&](const Point& from, double interpolated, const Refined& refined) {
+    if (distance(from, refined.result.position) >= 0.125 * wavelength) return;
+    error = std::max(error, std::abs(reached_by(refined) - interpolated));
+  };
   std::size_t count = 0;
   for (std::size_t index = first; index < minima_.size(); ++index) {
     const Minimum& minimum = minima_[index];
     if (Refined* const same = refined_near(minimum.position)) {
       if (minimum.cost < same->interpolated) same->interpolated = minimum.cost;  // it was refined from farther away
-      if (distance(minimum.position, same->result.position) < 0.125 * wavelength) {
-        error = std::max(error, std::abs(query.to_scale(same->result.cost) / query.energy - minimum.cost));
-      }
+      count_error(minimum.position, minimum.cost, *same);
       // unless it promises more than what was reached, which may be on another side of an edge
-      const bool promising = minimum.cost < query.to_scale(same->result.cost) / query.energy;
+      const bool promising = minimum.cost < reached_by(*same);
       if (!promising || distance(minimum.position, same->start) < wavelength / 128.0) continue;
     }
     if (count > 0) {
@@ -179,9 +183,7 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     ++count;
     refined_.push_back({refiner.refine(query.channel, minimum.position.data()), minimum.position, minimum.cost});
     const Refined& refined = refined_.back();
-    if (distance(refined.start, refined.result.position) < 0.125 * wavelength) {
-      error = std::max(error, std::abs(query.to_scale(refined.result.cost) / query.energy - refined.interpolated));
-    }
+    count_error(refined.start, refined.interpolated, refined);
     worst_error_ = std::max(worst_error_, error);
     if (refined.result.cost < refined_[best_].result.cost) best_ = refined_.size() - 1;
   }
@@ -233,11 +235,13 @@ void FixSearch::reconsider(const Query& query, bool gains) {
   std::sort(refined_.begin(), refined_.end(),
             [](const Refined& a, const Refined& b) { return a.result.cost < b.result.cost; });
   for (std::size_t i = 0; i < std::min(refined_.size(), most_reconsidered); ++i) weigh(query, refined_[i]);
-  std::sort(minima_.begin(), minima_.end(), by_cost);
-  std::size_t count = 0;
-  for (const Minimum& minimum : minima_) {
-    if (!gains || minimum.cost * query.energy > doubt_.limit || ++count > most_reconsidered) break;
-    if (refined_near(minimum.position) == nullptr) weigh(query, refine_from(minimum.position, minimum.cost));
+  if (gains) {
+    std::sort(minima_.begin(), minima_.end(), by_cost);
+    std::size_t count = 0;
+    for (const Minimum& minimum : minima_) {
+      if (minimum.cost * query.energy > doubt_.limit || ++count > most_reconsidered) break;
+      if (refined_near(minimum.position) == nullptr) weigh(query, refine_from(minimum.position, minimum.cost));
+    }
   }
   // Edges of gates hide the next minimum along a valley, and part one minimum into several.
   const std::array<double, 2> radii{wavelength, wavelength / 16.0};
@@ -250,7 +254,6 @@ void FixSearch::reconsider(const Query& query, bool gains) {
     if (weighed_[best_].doubtful >= center.doubtful) break;
   }
   refined_ = weighed_;  // and no exchange of memory, which would be allocated again and again
-  reconsidered_ = gains;
 }
 
 std::optional<Refinement> FixSearch::runner_up(const Query& query) {
@@ -261,14 +264,14 @@ std::optional<Refinement> FixSearch::runner_up(const Query& query) {
   for (const Refined& other : refined_) {
     if (!apart(other.result.position)) continue;
     const double above = query.to_caller(other.doubtful - refined_[best_].doubtful);
-    const double cost = reconsidered_ ? best().cost + above : other.result.cost;
+    const double cost = doubt_.gains ? best().cost + above : other.result.cost;
     if (found && found->cost <= cost) continue;
     found = other.result;
     found->cost = cost;
   }
   for (const Minimum& minimum : minima_) {
     if (!apart(minimum.position) || refined_near(minimum.position) != nullptr) continue;
-    if (reconsidered_ && minimum.cost * query.energy <= doubt_.limit) continue;  // among those above
+    if (doubt_.gains && minimum.cost * query.energy <= doubt_.limit) continue;  // among those above
     const double above = std::max(minimum.cost - refined_[best_].interpolated, 0.0);
     const double cost = best().cost + query.to_caller(above * query.energy);
     if (found && found->cost <= cost) continue;

@@ -64,11 +64,10 @@ class FixSearch {
   std::vector<Point> around_;
   struct Doubt {
     double limit, variance;  // of a cost; of the noise
-    bool gains;
+    bool gains;              // whether the minima were weighed with uncertain ones
   } doubt_{};
   std::size_t best_ = 0;
   double worst_error_ = 0.0;  // of interpolated costs, relative to the energy
-  bool reconsidered_ = false;
 };
 
 }  // namespace wavefix
