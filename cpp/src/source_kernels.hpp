@@ -15,6 +15,19 @@ inline constexpr std::size_t source_segment = 64;  ///< subcarriers that are sum
 inline constexpr std::size_t max_gain_degree = 10;
 inline constexpr std::size_t max_gain_terms = (max_gain_degree + 1) * (max_gain_degree + 2) / 2;
 
+/// How subcarriers are summed: segments of equal size, each of rows with as many pairs on either side of their middle.
+struct SegmentShape {
+  std::size_t rows, pairs;
+};
+/// Rows are at most 4 and pairs at most 8; subcarriers at any frequency are a row each, without pairs.
+constexpr SegmentShape segment_shape(std::size_t subcarriers, bool equal) {
+  const std::size_t segments = (subcarriers + source_segment - 1) / source_segment;
+  const std::size_t segment = (subcarriers + segments - 1) / segments;
+  if (!equal) return {segment, 0};
+  const std::size_t rows = (segment + 2 * source_pairs - 1) / (2 * source_pairs);
+  return {rows, (segment + 2 * rows - 1) / (2 * rows)};
+}
+
 /// A half-space of (3): the moment and the direction of an edge's line, scaled to a logit.
 struct GateLine {
   double moment[3], direction[3];

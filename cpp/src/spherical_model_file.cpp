@@ -142,10 +142,9 @@ void lay_out_subcarriers(const ModelCommon& common, SphericalParameters& net) {
     // less than 1e-8 of a turn on a path of a kilometer
     if (!(std::abs(frequencies[k] - ideal) <= 1e-11 * speed_of_light)) net.equal = false;
   }
-  const std::size_t segments = (count + source_segment - 1) / source_segment;
-  const std::size_t segment = (count + segments - 1) / segments;
-  net.rows = net.equal ? (segment + 2 * source_pairs - 1) / (2 * source_pairs) : segment;
-  net.pairs = net.equal ? (segment + 2 * net.rows - 1) / (2 * net.rows) : 0;
+  const SegmentShape shape = segment_shape(count, net.equal);
+  net.rows = shape.rows;
+  net.pairs = shape.pairs;
 }
 
 }  // namespace

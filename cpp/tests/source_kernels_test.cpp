@@ -43,11 +43,13 @@ struct Scene {
 /// The block's channel and derivatives, [4, antennas, K] complex.
 std::vector<float> evaluate(const Kernels& kernels, const Scene& scene, std::size_t antennas, std::size_t subcarriers,
                             bool equal) {
-  const std::size_t rows = equal ? (subcarriers + 7) / 8 : subcarriers, columns = equal ? 8 : 1;
+  const SegmentShape shape = segment_shape(subcarriers, equal);
   std::vector<double> distances(Scene::sources * source_lanes), wavenumbers;
   std::vector<float> amplitudes(Scene::sources * source_sets * 2 * source_lanes), offsets;
-  std::vector<float> row_table(source_chunk * rows * 2 * source_lanes), phasors(Scene::sources * 4 * source_lanes);
-  std::vector<float> column_table(Scene::sources * columns * 2 * source_lanes), sums(4 * source_segment * source_lanes);
+  std::vector<float> row_table(source_chunk * shape.rows * 2 * source_lanes),
+      phasors(Scene::sources * 4 * source_lanes);
+  std::vector<float> pair_table(Scene::sources * shape.pairs * 2 * source_lanes),
+      sums(4 * source_segment * source_lanes);
   for (std::size_t k = 0; k < subcarriers; ++k) {
     const double offset = 1e6 * (static_cast<double>(k) + (equal ? 0.0 : 0.3 * std::sin(static_cast<double>(k))));
     wavenumbers.push_back((3.5e9 + offset) / 299792458.0), offsets.push_back(static_cast<float>(offset));
@@ -76,8 +78,8 @@ std::vector<float> evaluate(const Kernels& kernels, const Scene& scene, std::siz
   std::vector<float> out(4 * antennas * subcarriers * 2);
   const std::size_t part = 2 * antennas * subcarriers;
   kernels.sum_sources({seen, distances.data(), amplitudes.data(), source_sets, subcarriers, wavenumbers.data(),
-                       offsets.data(), equal, 1e6 / 299792458.0, rows, columns, row_table.data(), column_table.data(),
-                       phasors.data(), sums.data(), antennas, out.data(), out.data() + part, part});
+                       offsets.data(), equal, 1e6 / 299792458.0, shape.rows, shape.pairs, row_table.data(),
+                       pair_table.data(), phasors.data(), sums.data(), antennas, out.data(), out.data() + part, part});
   return out;
 }
 
