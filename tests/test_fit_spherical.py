@@ -15,7 +15,7 @@ import wavefix as wfx
 torch = pytest.importorskip("torch")
 
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
-from wavefix.training.spherical import gates, rounds, search, system, twins  # noqa: E402
+from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
 from wavefix.training.spherical.positions import PositionErrors  # noqa: E402
 from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, gain_variables, residual  # noqa: E402
@@ -220,16 +220,6 @@ def test_a_gate_with_a_line_too_many_is_replaced_where_one_is_grown_anew():
     kept, fresh = (gates.grow(two, where, sent, 1e-3 * left(Gate()), 2, anew) for anew in (False, True))
     assert max(left(kept), left(fresh)) < 1e-3 * left(Gate())
     assert (len(kept.lines), len(fresh.lines)) == (2, 1)
-
-
-def test_one_source_replaces_its_pieces_and_not_two_sources():
-    data, one = measured(300), source()
-    piece = replace(one, position=one.position + 0.01, coefficients=0.5 * one.coefficients)
-    other = replace(one, position=one.position + np.array([0, 0, 3.0]), coefficients=0.5 * one.coefficients)
-    rng = np.random.default_rng(0)
-    left = replace(data, channels=1e-4 * noise(data.channels.shape).astype(np.complex64))
-    assert twins.replaceable([piece, piece], one, left, rng)
-    assert not twins.replaceable([piece, other], one, left, rng)
 
 
 def test_phase_differences_are_those_of_the_distances():

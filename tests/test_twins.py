@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source that is two, a path and its mirror image in the ground, is told from one that is one."""
+"""Sources whose waves are nearly alike, as of a path and its mirror image in the ground: told apart, told from pieces
+of one, and hidden by the same edges."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from wavefix.training.spherical.state import Measured, Source, add, energy, residual
+from wavefix.training.spherical import gates, rounds
+from wavefix.training.spherical.search import alike, spread_antennas
+from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, residual
 from wavefix.training.spherical.system import refine
-from wavefix.training.spherical.twins import split
+from wavefix.training.spherical.twins import explained_anew
 
 BESIDE = np.array([60.0, 15.0, 7.5])  # the ground is 1.5 m below the users
 BELOW = np.array([60.0, 15.0, -10.5])
@@ -35,7 +40,7 @@ def test_a_path_and_its_mirror_image_are_told_apart() -> None:
     measured = street({tuple(BESIDE): 60.0 + 0j, tuple(BELOW): -30.0 + 12j})
     merged, cost = refine([plain((BESIDE + BELOW) / 2, 30.0 + 0j)], measured, 30, least_gain=1e-6)
     left = residual(merged, measured)
-    pair, gain = split(merged[0], left, 0.01 * cost, np.random.default_rng(1))
+    pair, gain = explained_anew(merged, left, 0.01 * cost, np.random.default_rng(1))
     assert len(pair) == 2
     after = energy(residual(pair, measured).channels)
     assert cost - after == pytest.approx(gain, rel=0.2)  # of 120 of the 500 locations
@@ -48,7 +53,84 @@ def test_one_source_stays_one() -> None:
     measured = street({tuple(BESIDE): 60.0 + 0j})
     one, _ = refine([plain(BESIDE + np.array([0.2, 0.1, 0.3]), 60.0 + 0j)], measured, 30, least_gain=1e-6)
     left = residual(one, measured)
-    same, gain = split(one[0], left, 0.01 * energy(left.channels), np.random.default_rng(1))
+    same, gain = explained_anew(one, left, 0.01 * energy(left.channels), np.random.default_rng(1))
     assert same[0] is one[0]
     assert len(same) == 1
     assert gain == 0.0
+
+
+def test_pieces_become_one_source_and_two_sources_stay_two() -> None:
+    whole = plain(BESIDE, 60.0 + 0j)
+    pieces = [replace(whole, position=BESIDE + step, coefficients=0.5 * whole.coefficients) for step in (0.01, -0.01)]
+    left = residual(pieces, street({tuple(BESIDE): 60.0 + 0j}))
+    one, gain = explained_anew(pieces, left, 0.01 * left.energy, np.random.default_rng(1))
+    assert len(one) == 1
+    assert gain > 0.5 * left.energy  # what remained was their distance; the rest is noise
+    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
+    left = residual(pair, street({tuple(BESIDE): 60.0 + 0j, tuple(BELOW): -30.0 + 12j}))
+    assert len(explained_anew(pair, left, 0.01 * left.energy, np.random.default_rng(1))[0]) == 2
+
+
+def test_a_group_of_pieces_is_replaced_by_a_path_and_its_mirror_image() -> None:
+    truth = {tuple(BESIDE): 60.0 + 0j, tuple(BELOW): -30.0 + 12j}
+    measured = street(truth | {(-40.0, 30.0, 9.0): 20.0 + 0j})
+    pieces = [plain(BESIDE + 0.1, 45.0 + 0j), plain(BESIDE - 0.3, 15.0 + 0j), plain(BELOW + 0.3, -30 + 12j)]
+    other = plain(np.array([-40.0, 30.0, 9.0]), 20.0 + 0j)
+    assert sorted(map(sorted, alike([other, *pieces], measured))) == [[0], [1, 2, 3]]
+    found = rounds.regroup([other, *pieces], measured, 5e-3, 4, np.random.default_rng(1))
+    assert len(found) == 3
+    assert residual(found, measured).energy < 1.1 * street({}).energy  # the noise alone
+
+
+def wall(source: Source, measured: Measured) -> np.ndarray:
+    """``[n, A]``: whether the ray passes an upright edge on its free side."""
+    at = source.arms(measured.offsets)[:, :2]
+    edge, ray = np.array([24.0, 6.3]) - at, measured.positions[:, None, :2] - at
+    return np.asarray(edge[:, 0] * ray[..., 1] - edge[:, 1] * ray[..., 0] > 0)
+
+
+def behind_a_wall(n: int = 900) -> tuple[list[Source], Measured]:
+    """A path and its mirror image, and what is measured of them behind the edge."""
+    measured = street({}, n)
+    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
+    for one in pair:
+        sent = measured.with_channels(np.zeros_like(measured.channels))
+        add([one], sent)
+        measured.channels[...] += sent.channels * wall(one, measured)[..., None]
+    return pair, measured
+
+
+def test_one_upright_edge_hides_a_path_and_its_mirror_image() -> None:
+    pair, measured = behind_a_wall()
+    assert 0.2 < wall(pair[0], measured).mean() < 0.8
+    gate = gates.grow_together(pair, measured, 1e-3 * measured.energy, 4)
+    assert len(gate.lines) == 1
+    for one in pair:
+        seen = replace(one, gate=gate).gate_values(measured) > 0.5
+        assert np.mean(seen != wall(one, measured)) < 3e-3
+    together = [replace(one, gate=gate) for one in pair]
+    assert residual(together, measured).energy < 1e-2 * measured.energy
+    least = residual(together, measured).energy
+    found = rounds.regate(pair, measured, 1e-3, 4)
+    assert residual(found, measured).energy < 3 * least
+
+
+def test_an_edge_is_placed_by_the_antennas_next_to_it() -> None:
+    pair, measured = behind_a_wall()
+    gate = gates.grow_together(pair, measured, 1e-3 * measured.energy, 4)
+    line = gate.lines[0]
+    moved = replace(gate, lines=np.array([[*(line[:3] + 0.02 * np.cross(line[3:], [0.0, 1.0, 0.0])), *line[3:]]]))
+    beside = [replace(one, gate=moved) for one in pair]
+    before = residual(beside, measured).energy
+    assert gates.edge_distances(beside[0], measured).min() < 0.05
+    placed = rounds.place_edges(beside, measured, spread_antennas(measured.offsets, 8), np.inf)
+    assert [one.gate.leaves for one in placed] == [gate.leaves] * 2
+    assert residual(placed, measured).energy < 0.2 * before
+
+
+def test_pruning_ends_where_sources_are_the_same() -> None:
+    measured = street({tuple(BESIDE): 60.0 + 0j})
+    same = [plain(BESIDE, 20.0 + 0j)] * 3 + [replace(plain(BELOW, 1e-3 + 0j), gate=Gate())]
+    kept = rounds.prune(same, measured, 0.01, np.random.default_rng(0))
+    assert 1 <= len(kept) < 4
+    assert residual(kept, measured).energy < 1.1 * street({}).energy

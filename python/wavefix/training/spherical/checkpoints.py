@@ -14,7 +14,7 @@ from wavefix.files import Path_, written_whole
 from wavefix.training.spherical.rounds import Errors, State
 from wavefix.training.spherical.state import Gate, Source
 
-_FORMAT, _VERSION = "wavefix-spherical-checkpoint", "4"
+_FORMAT, _VERSION = "wavefix-spherical-checkpoint", "5"
 Record = TypeVar("Record")
 
 
@@ -32,8 +32,6 @@ def write_state(path: Path_, identity: str, state: State, record: Any) -> None:
             tensors[f"{number}/lines"] = np.ascontiguousarray(source.gate.lines)
         shapes.append([source.degree, source.gate.leaves])
     tensors["errors"] = np.array([state.errors.nmse, state.errors.median])
-    if state.unmergeable:
-        tensors["unmergeable"] = np.array(state.unmergeable)
     metadata = {
         "format": _FORMAT,
         "format_version": _VERSION,
@@ -70,7 +68,7 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
         shapes = json.loads(metadata["sources"])
         sources = [_source(tensors, number, *shape) for number, shape in enumerate(shapes)]
         nmse, median = (float(value) for value in tensors["errors"])
-        return State(sources, Errors(nmse, median), list(tensors.get("unmergeable", ()))), record
+        return State(sources, Errors(nmse, median)), record
     except (KeyError, TypeError, ValueError, RecursionError, IndexError) as error:
         raise DataError(f"{path}: not a readable checkpoint (its record: {error})") from error
 

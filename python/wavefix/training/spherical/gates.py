@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wavefix import _core
-from wavefix.training.spherical.state import Gate, Measured, Source
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add
 
 
 def grow(
@@ -21,17 +24,60 @@ def grow(
     """The gate that explains ``projected [n, A]`` best, the residual plus the source itself, turned back (19); an edge
     stays that explains ``least_gain`` more energy. ``anew``: beside the gate that it has, one is grown from nothing."""
     wave = source.amplitudes(measured, gated=False).astype(np.complex128)
-    tones = len(measured.frequencies)
-    power = np.abs(wave) ** 2
-    wanted = np.real(wave.conj() * projected) / np.maximum(power * tones, 1e-30)
+    power = len(measured.frequencies) * np.abs(wave) ** 2
+    return _grown(
+        [source], measured, np.real(wave.conj() * projected), power, source.gate, least_gain, most_lines, anew
+    )
+
+
+def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float, most_lines: int) -> Gate:
+    """One gate for all of ``sources``, from nothing, with which they explain ``whole`` best: edges at which their
+    shadows, each seen from its own place, are the same."""
+    wave = whole.with_channels(np.zeros_like(whole.channels))
+    add([replace(source, gate=Gate()) for source in sources], wave)
+    product = np.einsum("njk,njk->nj", wave.channels.conj(), whole.channels).real
+    power = np.einsum("njk,njk->nj", wave.channels.conj(), wave.channels).real.astype(np.float64)
+    return _grown(sources, whole, product, power, Gate(), least_gain, most_lines, True)
+
+
+def edge_distances(source: Source, measured: Measured) -> Floats:
+    """``[n]``: meters to the nearest shadow boundary of any of the antennas, along the zone's steepest way there."""
+    arms, out = source.arms(measured.offsets), np.full(len(measured.positions), np.inf)
+    for line in source.gate.lines:
+        moment, direction = line[:3], line[3:]
+        across = moment + np.cross(direction, measured.positions)
+        logits = (measured.positions @ moment)[:, None] - across @ arms.T
+        slopes = np.linalg.norm(moment - np.cross(arms, direction), axis=1)
+        out = np.minimum(out, np.min(np.abs(logits) / np.maximum(slopes, 1e-30), axis=1))
+    return out
+
+
+def _grown(
+    sources: Sequence[Source],
+    measured: Measured,
+    product: NDArray[np.floating],
+    power: NDArray[np.floating],
+    gate: Gate,
+    least_gain: float,
+    most_lines: int,
+    anew: bool,
+) -> Gate:
+    """``product``, ``power``: of the sources' wave with what it is to explain, and its own, summed over the
+    subcarriers; each source has an equal part. Their antennas are the antennas of one array for the core."""
+    place = sources[0].position
+    arms = np.concatenate([source.arms(measured.offsets) for source in sources]) - place
+    wanted = np.clip(product / np.maximum(power, 1e-30), -1e6, 1e6).astype(np.float32)
+    parts = len(sources)
     lines, leaves = _core.source_grow_gate(
-        *measured.geometry,
-        source.position,
-        source.rotation,
-        source.gate.lines.tolist(),
-        [list(leaf) for leaf in source.gate.leaves],
-        np.clip(wanted, -1e6, 1e6).astype(np.float32),
-        (tones * power).astype(np.float32),
+        measured.positions,
+        arms,
+        measured.frequencies,
+        place,
+        np.eye(3),
+        gate.lines.tolist(),
+        [list(leaf) for leaf in gate.leaves],
+        np.tile(wanted, (1, parts)),
+        np.tile((power / parts).astype(np.float32), (1, parts)),
         least_gain,
         most_lines,
         anew=anew,

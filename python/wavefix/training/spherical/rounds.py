@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of the fit: new sources, joint refinement, gates, pruning and merging, until validation improves no more."""
+"""Rounds of the fit: groups of like sources explained anew, new sources, joint refinement, gates, pruning."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.positions import PositionErrors
-from wavefix.training.spherical.search import Field, new_sources, phase_differences, spread_antennas
+from wavefix.training.spherical.search import (
+    Field,
+    alike,
+    new_sources,
+    phase_differences,
+    spread_antennas,
+    spread_locations,
+)
 from wavefix.training.spherical.state import (
     Floats,
     Gate,
@@ -24,18 +32,16 @@ from wavefix.training.spherical.state import (
     energy,
     project,
     residual,
-    sample,
     some_of,
 )
 from wavefix.training.spherical.system import GainSystem, fit_gains, refine
-from wavefix.training.spherical.twins import replaceable, split
+from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
-_MERGE = 2.0  # radians
-_MERGES = (2, 1)  # tried in a round, strict and later
+_TWINS = 4.0  # radians
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
-_DIVIDED = 6  # rounds after which sources may be divided
+_REGROUPED = 4  # rounds after which sources are
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
@@ -47,6 +53,7 @@ _CLIPPED = 2.0  # times the median energy left, that a location counts in the la
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
+_PLACED = 500  # locations that tell where an edge lies
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
 
@@ -81,7 +88,6 @@ class State:
 
     sources: list[Source] = field(default_factory=list)
     errors: Errors = field(default_factory=lambda: Errors(1.0, 1.0))
-    unmergeable: list[Floats] = field(default_factory=list)  # [2, 3] positions each
 
 
 def errors_of(sources: list[Source], measured: Measured, moves: float = 0.0) -> Errors:
@@ -177,25 +183,61 @@ def regate(
     anew: bool = True,
 ) -> list[Source]:
     """One pass over the gates from source ``first`` on, the strongest first, as far as the time lasts; each sees what
-    all others leave."""
+    all others leave. ``anew``: gates are grown from nothing as well, of each source alone and together with the weaker
+    ones whose phases hardly differ: of a path and its image in the ground, each would take what the gate of the other
+    lacks."""
     left = residual(sources, measured)
     out = list(sources)
-    strength = [-float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
+    strength = np.array([np.sum(np.abs(source.amplitudes(measured)) ** 2) for source in sources])
+    difference = phase_differences(sources, spread_locations(measured))
     tones = len(measured.frequencies)
     cost = energy(left.channels)
-    for i in np.argsort(strength):
+
+    def try_gate(numbers: Sequence[int], gate: Gate) -> None:
+        nonlocal cost
+        old = [out[number] for number in numbers]
+        new = [replace(source, gate=gate) for source in old]
+        after = exchanged(old, new, left, cost)
+        if after is not None:
+            cost = after
+            for number, source in zip(numbers, new, strict=True):
+                out[number] = source
+
+    for i in np.argsort(-strength):
         if i < first:
             continue
         if time.monotonic() > deadline:
             break
-        source = out[i]
-        present = source.amplitudes(measured)
-        gate = gates.grow(source, measured, project(source, left) + tones * present, share * cost, most_lines, anew)
-        trial = replace(source, gate=gate)
-        after = exchanged([source], [trial], left, cost)
-        if after is not None:
-            out[i], cost = trial, after
+        projected = project(out[i], left) + tones * out[i].amplitudes(measured)
+        try_gate([i], gates.grow(out[i], measured, projected, share * cost, most_lines, anew))
+        twins = np.flatnonzero((difference[i] < _TWINS) & (strength < strength[i]))
+        if anew and len(twins):
+            group = [i, *twins]
+            whole = left.with_channels(left.channels.copy())
+            add([out[j] for j in group], whole)
+            try_gate(group, gates.grow_together([out[j] for j in group], whole, share * cost, most_lines))
     return [source for source in out if not source.gate.dark] or out
+
+
+def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp], deadline: float) -> list[Source]:
+    """The same edges, moved by what all antennas see next to them. Each antenna that an edge leaves on the wrong side
+    is an error as large as its path; ``few`` antennas tell which locations are next to an edge."""
+    out, thin = list(sources), measured.part(slice(None), few)
+    tones = len(measured.frequencies)
+    for i, source in enumerate(sources):
+        if time.monotonic() > deadline:
+            break
+        if source.gate.trivial or source.gate.dark:
+            continue
+        near = np.argsort(gates.edge_distances(source, thin))[:_PLACED]
+        part = measured.part(np.sort(near))
+        left = residual(out, part)
+        projected = project(source, left) + tones * source.amplitudes(part)
+        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), anew=False)
+        trial = replace(source, gate=gate)
+        if exchanged([source], [trial], left, energy(left.channels)) is not None:
+            out[i] = trial
+    return out
 
 
 def prune(sources: list[Source], measured: Measured, share: float, rng: np.random.Generator) -> list[Source]:
@@ -214,8 +256,9 @@ def prune(sources: list[Source], measured: Measured, share: float, rng: np.rando
     while len(kept) > 1:
         least = max(share * cost, _NOTHING * measured.energy)
         relative = np.where(needed, np.inf, costs / least)
-        # those far below go together, unless they replace one another
-        weak = relative < min(1.0, max(0.1 if together else 0.0, float(relative.min())) * 1.0001)
+        weak = relative < (0.1 if together else -np.inf)  # those far below go together, unless they replace one another
+        if not weak.any():
+            weak[np.argmin(relative)] = relative.min() < 1.0
         if not weak.any() or weak.all():
             break
         trial = system.fitted([source for source, out in zip(kept, weak, strict=True) if not out], numbers[~weak])
@@ -231,57 +274,35 @@ def prune(sources: list[Source], measured: Measured, share: float, rng: np.rando
     return kept
 
 
-def merge(state: State, measured: Measured, degree: int, later: int, rng: np.random.Generator) -> None:
-    """Try to replace two sources whose phases hardly differ by one; a pair that resists is not tried again."""
-    few = sample(measured, 60, rng)
-    for _ in range(_MERGES[later]):
-        difference = phase_differences(state.sources, few)
-        pairs = [
-            (float(difference[i, j]), int(i), int(j))
-            for i, j in np.argwhere(np.tril(difference < _MERGE, -1))
-            if not _resisted(state, state.sources[i], state.sources[j])
-        ]
-        if not pairs:
-            return
-        _, i, j = min(pairs)
-        pair = [state.sources[i], state.sources[j]]
-        strength = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in pair]
-        one = replace(pair[0] if strength[0] > strength[1] else pair[1], gate=Gate())
-        left = residual(state.sources, measured)
-        if replaceable(pair, one, left, rng):
-            others = [source for m, source in enumerate(state.sources) if m not in (i, j)]
-            trial = regate([*others, one], measured, 1e-2, 4, len(others))
-            trial = joint(trial, measured, _SAMPLE, degree, 3, rng)
-            if energy(residual(trial, measured).channels) < (1 + _FAINT[later]) * energy(left.channels):
-                state.sources = trial
-                continue
-        state.unmergeable.append(np.array([source.position for source in pair]))
-
-
-def divide(state: State, left: Measured, share: float, most: int, rng: np.random.Generator) -> None:
-    """At most ``most`` sources divided where two explain ``share`` more of the residual ``left``, which follows."""
+def regroup(
+    sources: list[Source], measured: Measured, share: float, most: int, rng: np.random.Generator
+) -> list[Source]:
+    """Each source, or group of sources whose waves are nearly alike, explained anew: by at most ``most`` sources more,
+    each for ``share`` of the energy left, and by fewer where that leaves no more of it."""
+    left = residual(sources, measured)
     cost = energy(left.channels)
-    gains = np.array(for_each(lambda source, own: split(source, left, share * cost, own)[1], state.sources, rng))
-    parts = [[source] for source in state.sources]
-    for i in np.argsort(-gains)[: min(most, np.count_nonzero(gains))]:
-        # anew: what an earlier one explains is no longer there
-        pair, _ = split(state.sources[i], left, share * cost, rng)
-        after = exchanged(parts[i], pair, left, (1 - share) * cost)
-        if after is not None:
-            parts[i], cost = pair, after
-            state.unmergeable.append(np.array([one.position for one in pair]))
-    state.sources = [one for part in parts for one in part]
-
-
-def _resisted(state: State, a: Source, b: Source) -> bool:
-    """Whether merging about these two was tried before."""
-    pair = np.array([a.position, b.position])
-    reach = 0.02 * np.linalg.norm(pair, axis=1) + 0.1
-    return any(
-        bool(np.all(np.linalg.norm(pair - known, axis=1) < reach))
-        for tried in state.unmergeable
-        for known in (tried, tried[::-1])
-    )
+    groups = [[sources[i] for i in group] for group in alike(sources, measured)]
+    found = for_each(lambda group, own: explained_anew(group, left, share * cost, own), groups, rng)
+    out: list[Source] = []
+    changed = False
+    for index in np.argsort([-gain for _, gain in found]):
+        group, (new, gain) = groups[index], found[index]
+        if gain and changed:  # what an earlier one explains is no longer there
+            new, gain = explained_anew(group, left, share * cost, rng)
+        more = len(new) - len(group)
+        limit = (1 - share * max(0, more)) * cost
+        if gain and more <= most and gain > cost - limit:
+            whole = left.with_channels(left.channels.copy())
+            add(group, whole)
+            gate = gates.grow_together(new, whole, 2e-3 * cost, 6)
+            for trial in (new, [replace(source, gate=gate) for source in new]):
+                trial = refined_where_seen(trial, whole, rng)
+                after = exchanged(group, trial, left, limit)
+                if after is not None:
+                    group, cost, limit, changed = trial, after, after, True
+            most -= max(0, more) * changed
+        out += group
+    return out
 
 
 def one_round(
@@ -296,11 +317,11 @@ def one_round(
         if number % 2 == 0:  # the others look for what is next to edges as well, which needs its energy
             searched = clipped
     thin = searched.thin
-    trial = State(list(state.sources), state.errors, list(state.unmergeable))
-    with stages("divide"):
-        if number >= _DIVIDED:
+    trial = State(list(state.sources), state.errors)
+    with stages("groups"):
+        if number >= _REGROUPED:
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
-            divide(trial, residual(trial.sources, thin), _LEAST_DIVISION, most, rng)
+            trial.sources = regroup(trial.sources, thin, _LEAST_DIVISION, most, rng)
     with stages("search"):
         left = residual(trial.sources, searched.full)
         left_thin = left.part(slice(None), searched.few)
@@ -317,8 +338,6 @@ def one_round(
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
         trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
-    with stages("merge"):
-        merge(trial, thin, degree, later, rng)
     return trial
 
 
@@ -353,6 +372,7 @@ def finish(
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, deadline=deadline, anew=number == 0))
+            keep(place_edges(best.sources, moved, few, deadline))
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
             keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline))

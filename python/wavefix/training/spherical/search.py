@@ -20,7 +20,8 @@ _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
-_ALIKE = 6.0  # and below which they are not added in one round
+_GROUPED, _COMPARED = 2.5, 400  # radians below which a wave is like another, and the locations where this is measured
+_ALIKE = 6.0  # radians below which they are not added in one round
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,11 @@ def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
     return np.sort(np.array(sorted(set(chosen)), dtype=np.intp))
 
 
+def spread_locations(measured: Measured, count: int = 60) -> Measured:
+    """About so many of them."""
+    return measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // count)))
+
+
 def nearest(positions: Floats, count: int) -> NDArray[np.intp]:
     """``[n, count]``: the nearest other locations."""
     count = min(count, len(positions) - 1)
@@ -88,6 +94,25 @@ def phase_differences(sources: Sequence[Source], measured: Measured) -> Floats:
     phases = measured.wavenumber * np.stack([source.rays(measured)[0].reshape(-1) for source in sources])
     phases -= phases.mean(axis=1, keepdims=True)
     return np.array([np.sqrt(np.mean((phases - one) ** 2, axis=1)) for one in phases])
+
+
+def alike(sources: Sequence[Source], measured: Measured) -> list[list[int]]:
+    """Groups of sources, the strongest first in each, from which the phases of the others hardly differ where these are
+    seen; every source is in one of them."""
+    few = spread_locations(measured, _COMPARED)
+    phases = measured.wavenumber * np.stack([source.rays(few)[0] for source in sources])
+    seen = np.stack([source.gate_values(few).mean(axis=1) > 0.5 for source in sources])
+    strength = [float(np.sum(np.abs(source.amplitudes(few)) ** 2)) for source in sources]
+    groups: list[list[int]] = []
+    for i in np.argsort(strength)[::-1]:
+        leaders = [group[0] for group in groups]
+        differences = [np.std((phases[i] - phases[leader])[seen[i]]) if seen[i].any() else np.inf for leader in leaders]
+        closest = int(np.argmin(differences)) if groups else 0
+        if groups and differences[closest] < _GROUPED:
+            groups[closest].append(int(i))
+        else:
+            groups.append([int(i)])
+    return groups
 
 
 def candidates(
@@ -123,10 +148,9 @@ def candidates(
 
 
 def distinct(sources: Sequence[Source], measured: Measured, least: float) -> list[Source]:
-    sample = measured.part(np.arange(0, len(measured.positions), max(1, len(measured.positions) // 60)))
     if not sources:
         return []
-    difference = phase_differences(sources, sample)
+    difference = phase_differences(sources, spread_locations(measured))
     kept: list[int] = []
     for i in range(len(sources)):
         if np.all(difference[i, kept] > least):

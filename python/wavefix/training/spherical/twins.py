@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,54 +18,56 @@ _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _LEAST_ROWS = 24
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
-_ITERATIONS = 10
-_HOPELESS = 1.2  # times the energy left; measured where the others made up for the rest: 1.02
+_ITERATIONS = 20
 
 
-def split(source: Source, left: Measured, least_gain: float, rng: np.random.Generator) -> tuple[list[Source], float]:
-    """The two sources that explain best what ``source`` and the residual are together, and the energy by which they do
-    it better than one does; the source itself and 0 where that is less than ``least_gain``."""
-    lit = _all_seen_from([source], left)
+def explained_anew(
+    group: Sequence[Source], left: Measured, least_gain: float, rng: np.random.Generator
+) -> tuple[list[Source], float]:
+    """The sources, with the gates of ``group``, that explain what those of the group and the residual are together,
+    where the first of the group is seen, and by how much energy they do it better. Each must explain ``least_gain``:
+    there may be fewer than in the group, or two in place of one. The group and 0 where too few locations see the first
+    or one is not better as two."""
+    lit = np.flatnonzero(group[0].gate_values(left).min(axis=1) > 0.5)  # with every antenna
     if len(lit) < _LEAST_ROWS:
-        return [source], 0.0
+        return list(group), 0.0
     rows = some_of(lit, _ROWS, rng)
     antennas = np.unique(np.linspace(0, len(left.offsets) - 1, _ANTENNAS).round().astype(np.intp))
     own = left.part(rows, antennas)
     share = own.channels.size / (len(lit) * left.channels[0].size)
     least_gain *= share
-    if own.energy < least_gain:
-        return [source], 0.0
-    add([source], own, 1.0)
-    one = replace(source, gate=Gate())
-    starts = _second(one, own, least_gain)
-    if not starts:
-        return [source], 0.0
-    alone, cost = refine([one], own, _ITERATIONS)
-    best, least = alone, cost - least_gain
-    for start in starts:
-        pair, after = refine([alone[0], start], own, _ITERATIONS, 1e-3, 1e-4)
-        if after < least:
-            best, least = pair, after
-    if len(best) == 1:
-        return [source], 0.0
-    return [replace(part, gate=source.gate) for part in best], (cost - least) / share
+    before = own.energy
+    if len(group) == 1 and before < least_gain:
+        return list(group), 0.0
+    add(group, own, 1.0)
+    leader, *others = (replace(source, gate=Gate()) for source in group)
+    seconds = _second(leader, own, least_gain)
+    if not others and not seconds:
+        return list(group), 0.0
+    # one more at a time: of the first two choices, the better one
+    pending = list(zip(others, (source.gate for source in group[1:]), strict=True))
+    steps = [[*((second, group[0].gate) for second in seconds), *pending[:1]], *([one] for one in pending[1:])]
+    (best, cost), gates = refine([leader], own, _ITERATIONS), [group[0].gate]
+    for choices in steps:
+        more, limit, last = best, cost - least_gain, Gate()
+        for source, gate in choices:
+            trial, after = refine(fit_gains([*best, source], own), own, _ITERATIONS, 1e-3, 1e-4)
+            if after < limit:
+                more, limit, last = trial, after, gate
+        if more is not best:
+            best, cost, gates = more, limit, [*gates, last]
+    if len(best) == len(group) == 1:
+        return list(group), 0.0
+    return [replace(source, gate=gate) for source, gate in zip(best, gates, strict=True)], (before - cost) / share
 
 
-def replaceable(pair: list[Source], one: Source, left: Measured, rng: np.random.Generator) -> bool:
-    """Whether one source in place of two may do: where both are seen, with the others as they are, it leaves less than
-    ``_HOPELESS`` times what the two leave."""
-    lit = _all_seen_from(pair, left)
-    if len(lit) < _LEAST_ROWS:
-        return True
-    own = left.part(some_of(lit, _ROWS, rng))
-    limit = _HOPELESS * own.energy
-    add(pair, own, 1.0)
-    return refine(fit_gains([one], own), own, _ITERATIONS)[1] < limit
-
-
-def _all_seen_from(sources: list[Source], measured: Measured) -> NDArray[np.intp]:
-    """Locations that see all of ``sources`` with every antenna."""
-    return np.flatnonzero(np.min([source.gate_values(measured).min(axis=1) for source in sources], axis=0) > 0.5)
+def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
+    """Refined on ``whole``, which they alone explain, at locations that see them with at least some antennas."""
+    seen = np.flatnonzero(np.max([source.gate_values(whole).mean(axis=1) for source in sources], axis=0) > 0.1)
+    if len(seen) < _LEAST_ROWS:
+        return sources
+    own = whole.part(some_of(seen, 2 * _ROWS, rng))
+    return refine(fit_gains(sources, own), own, _ITERATIONS, 1e-3, 1e-4)[0]
 
 
 def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
