@@ -31,13 +31,13 @@ def grow(
 
 
 def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float, most_lines: int) -> Gate:
-    """One gate for all of ``sources``, from nothing, with which they explain ``whole`` best: edges at which their
-    shadows, each seen from its own place, are the same."""
+    """One gate for all of ``sources``, from nothing, with which they explain ``whole`` best: edges at which the shadows
+    of the first two, each seen from its own place, are the same."""
     wave = whole.with_channels(np.zeros_like(whole.channels))
     add([replace(source, gate=Gate()) for source in sources], wave)
     product = np.einsum("njk,njk->nj", wave.channels.conj(), whole.channels).real
     power = np.einsum("njk,njk->nj", wave.channels.conj(), wave.channels).real.astype(np.float64)
-    return _grown(sources, whole, product, power, Gate(), least_gain, most_lines, True)
+    return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines, True)
 
 
 def edge_distances(source: Source, measured: Measured) -> Floats:

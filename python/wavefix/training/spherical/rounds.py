@@ -178,14 +178,12 @@ def regate(
     measured: Measured,
     share: float,
     most_lines: int,
-    first: int = 0,
     deadline: float = float("inf"),
     anew: bool = True,
 ) -> list[Source]:
-    """One pass over the gates from source ``first`` on, the strongest first, as far as the time lasts; each sees what
-    all others leave. ``anew``: gates are grown from nothing as well, of each source alone and together with the weaker
-    ones whose phases hardly differ: of a path and its image in the ground, each would take what the gate of the other
-    lacks."""
+    """One pass over the gates, the strongest source first, as far as the time lasts; each sees what all others leave.
+    ``anew``: gates are grown from nothing as well, of each source alone and together with the weaker ones whose phases
+    hardly differ: of a path and its image in the ground, each would take what the gate of the other lacks."""
     left = residual(sources, measured)
     out = list(sources)
     strength = np.array([np.sum(np.abs(source.amplitudes(measured)) ** 2) for source in sources])
@@ -204,15 +202,13 @@ def regate(
                 out[number] = source
 
     for i in np.argsort(-strength):
-        if i < first:
-            continue
         if time.monotonic() > deadline:
             break
         projected = project(out[i], left) + tones * out[i].amplitudes(measured)
         try_gate([i], gates.grow(out[i], measured, projected, share * cost, most_lines, anew))
         twins = np.flatnonzero((difference[i] < _TWINS) & (strength < strength[i]))
         if anew and len(twins):
-            group = [i, *twins]
+            group = [i, *twins[np.argsort(-strength[twins])]]
             whole = left.with_channels(left.channels.copy())
             add([out[j] for j in group], whole)
             try_gate(group, gates.grow_together([out[j] for j in group], whole, share * cost, most_lines))
@@ -289,9 +285,9 @@ def regroup(
         group, (new, gain) = groups[index], found[index]
         if gain and changed:  # what an earlier one explains is no longer there
             new, gain = explained_anew(group, left, share * cost, rng)
-        more = len(new) - len(group)
-        limit = (1 - share * max(0, more)) * cost
-        if gain and more <= most and gain > cost - limit:
+        more = max(0, len(new) - len(group))
+        limit = (1 - share * more) * cost
+        if gain > cost - limit and more <= most:
             whole = left.with_channels(left.channels.copy())
             add(group, whole)
             gate = gates.grow_together(new, whole, 2e-3 * cost, 6)
@@ -299,8 +295,8 @@ def regroup(
                 trial = refined_where_seen(trial, whole, rng)
                 after = exchanged(group, trial, left, limit)
                 if after is not None:
+                    most -= max(0, len(trial) - len(group))
                     group, cost, limit, changed = trial, after, after, True
-            most -= max(0, more) * changed
         out += group
     return out
 
