@@ -15,7 +15,7 @@ from wavefix.training.spherical import gates, rounds
 from wavefix.training.spherical.search import alike, spread_antennas
 from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, residual
 from wavefix.training.spherical.system import refine
-from wavefix.training.spherical.twins import cancelling, explained_anew
+from wavefix.training.spherical.twins import explained_anew
 
 BESIDE = np.array([60.0, 15.0, 7.5])  # the ground is 1.5 m below the users
 BELOW = np.array([60.0, 15.0, -10.5])
@@ -134,11 +134,3 @@ def test_pruning_ends_where_sources_are_the_same() -> None:
     kept = rounds.prune(same, measured, 0.01, np.random.default_rng(0))
     assert 1 <= len(kept) < 4
     assert residual(kept, measured).energy < 1.1 * street({}).energy
-
-
-def test_a_difference_quotient_is_no_pair_of_paths() -> None:
-    measured = street({})
-    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -50.0 + 12j)]
-    assert not cancelling(pair, measured)
-    assert not cancelling(pair[:1], measured)
-    assert cancelling([pair[0], replace(pair[0], position=BESIDE + 1e-3, coefficients=-pair[0].coefficients)], measured)

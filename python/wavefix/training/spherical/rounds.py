@@ -35,7 +35,7 @@ from wavefix.training.spherical.state import (
     some_of,
 )
 from wavefix.training.spherical.system import GainSystem, fit_gains, refine
-from wavefix.training.spherical.twins import cancelling, explained_anew, refined_where_seen
+from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
@@ -293,7 +293,7 @@ def regroup(
             gate = gates.grow_together(new, whole, 2e-3 * cost, 6)
             for trial in (new, [replace(source, gate=gate) for source in new]):
                 trial = refined_where_seen(trial, whole, rng)
-                after = None if cancelling(trial, measured) else exchanged(group, trial, left, limit)
+                after = exchanged(group, trial, left, limit)
                 if after is not None:
                     most -= max(0, len(trial) - len(group))
                     group, cost, limit, changed = trial, after, after, True

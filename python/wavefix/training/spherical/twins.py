@@ -19,7 +19,6 @@ _LEAST_ROWS = 24
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
 _ITERATIONS = 20
-_CANCELLING = 20.0  # times the energy of their sum, that waves may have
 
 
 def explained_anew(
@@ -53,22 +52,13 @@ def explained_anew(
         more, limit, last = best, cost - least_gain, Gate()
         for source, gate in choices:
             trial, after = refine(fit_gains([*best, source], own), own, _ITERATIONS, 1e-3, 1e-4)
-            if after < limit and not cancelling(trial, own):
+            if after < limit:
                 more, limit, last = trial, after, gate
         if more is not best:
             best, cost, gates = more, limit, [*gates, last]
     if len(best) == len(group) == 1:
         return list(group), 0.0
     return [replace(source, gate=gate) for source, gate in zip(best, gates, strict=True)], (before - cost) / share
-
-
-def cancelling(sources: Sequence[Source], measured: Measured) -> bool:
-    """Whether waves are much stronger than their sum. A path and its image in the ground may weaken each other; what
-    lies far beyond that is no pair of paths but a difference quotient, whose gains say nothing of either."""
-    wave = measured.with_channels(np.zeros_like(measured.channels))
-    add(sources, wave)
-    parts = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
-    return len(measured.frequencies) * sum(parts) > _CANCELLING * wave.energy
 
 
 def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
