@@ -160,6 +160,12 @@ def test_noise_is_refused_and_noisy_channels_are_not():
     assert nmse_db(model, scene(60, 9)) < -25  # noise at 10.5 dB, averaged over 150 x 8 x 16 numbers
 
 
+def test_noise_is_refused_after_many_rounds_without_a_source():
+    data = scene(100, 0, array="planar")  # more antennas than the first rounds look at
+    with pytest.raises(wfx.DataError, match="no virtual source explains them"):
+        wfx.fit(with_channels(data, noise(data.channels.shape)), max_rounds=7, progress=False)
+
+
 def test_normalized_delays_are_told():
     data = scene(160, 0)
     distance = np.linalg.norm(data.positions - TRUE[0], axis=1)

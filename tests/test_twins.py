@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from wavefix.training.spherical import gates, rounds
 from wavefix.training.spherical.search import alike, spread_antennas
-from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, residual
+from wavefix.training.spherical.state import Measured, Source, add, energy, residual
 from wavefix.training.spherical.system import refine
 from wavefix.training.spherical.twins import explained_anew
 
@@ -130,7 +130,7 @@ def test_an_edge_is_placed_by_the_antennas_next_to_it() -> None:
 
 def test_pruning_ends_where_sources_are_the_same() -> None:
     measured = street({tuple(BESIDE): 60.0 + 0j})
-    same = [plain(BESIDE, 20.0 + 0j)] * 3 + [replace(plain(BELOW, 1e-3 + 0j), gate=Gate())]
+    same = [plain(BESIDE, 20.0 + 0j)] * 3 + [plain(BELOW, 1e-3 + 0j)]
     kept = rounds.prune(same, measured, 0.01, np.random.default_rng(0))
     assert 1 <= len(kept) < 4
     assert residual(kept, measured).energy < 1.1 * street({}).energy

@@ -48,6 +48,8 @@ _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first r
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
+_LEAST_EDGE = 2e-3  # of what is left, that an edge must explain
+_LINES, _FEW_LINES = (3, 6), 3  # of a gate, in the first so many rounds and later
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
 _CLIPPED = 2.0  # times the median energy left, that a location counts in the later rounds
 _NOTHING = 1e-7  # of the whole, that no source is needed for
@@ -84,7 +86,7 @@ class Errors:
 
 @dataclass
 class State:
-    """Sources so far, and what went before."""
+    """Sources so far, and what they leave."""
 
     sources: list[Source] = field(default_factory=list)
     errors: Errors = field(default_factory=lambda: Errors(1.0, 1.0))
@@ -290,7 +292,7 @@ def regroup(
         if gain > cost - limit and more <= most:
             whole = left.with_channels(left.channels.copy())
             add(group, whole)
-            gate = gates.grow_together(new, whole, 2e-3 * cost, 6)
+            gate = gates.grow_together(new, whole, _LEAST_EDGE * cost, _LINES[1])
             for trial in (new, [replace(source, gate=gate) for source in new]):
                 trial = refined_where_seen(trial, whole, rng)
                 after = exchanged(group, trial, left, limit)
@@ -315,7 +317,7 @@ def one_round(
     thin = searched.thin
     trial = State(list(state.sources), state.errors)
     with stages("groups"):
-        if number >= _REGROUPED:
+        if number >= _REGROUPED and trial.sources:
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
             trial.sources = regroup(trial.sources, thin, _LEAST_DIVISION, most, rng)
     with stages("search"):
@@ -329,7 +331,7 @@ def one_round(
     with stages("refine"):
         trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
     with stages("gates"):
-        trial.sources = regate(trial.sources, thin, 2e-3, 3 if number < 3 else 6, anew=number % _ANEW == 0)
+        trial.sources = regate(trial.sources, thin, _LEAST_EDGE, _LINES[number >= _FEW_LINES], anew=number % _ANEW == 0)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources that are two: a path and its mirror image, say in the ground, whose phases hardly differ over the zone."""
+"""Sources whose phases hardly differ, as of a path and its mirror image in the ground: explained anew together."""
 
 from __future__ import annotations
 
