@@ -13,6 +13,7 @@
 #include "channel_math.hpp"
 #include "channel_model_kinds.hpp"
 #include "kernels.hpp"
+#include "path_groups.hpp"
 #include "untrapped.hpp"
 #include "wavefix/error.hpp"
 
@@ -39,6 +40,8 @@ struct Refiner::Scratch {
   Matrix3 information;
   Eigen::Vector3d gradient;
   Atoms atoms;
+  PathGroups groups;
+  std::vector<double> delays{};             // [atoms], means over the antennas
   std::vector<std::size_t> by_frequency{};  // subcarriers in order of frequency
 
   std::size_t size() const { return channel.size(); }
@@ -73,7 +76,9 @@ Refiner::Refiner(const ChannelModel& model, const RefineOptions& options)
     : scratch_(new Scratch{model, options, model.make_workspace(),
                            std::vector<cfloat>(model.n_antennas() * model.n_subcarriers()),
                            std::vector<cfloat>(3 * model.n_antennas() * model.n_subcarriers()), Matrix3::Zero(),
-                           Eigen::Vector3d::Zero(), Atoms(model.n_atoms(), model.n_antennas())}) {
+                           Eigen::Vector3d::Zero(), Atoms(model.n_atoms(), model.n_antennas()),
+                           PathGroups(model.n_atoms(), model.n_antennas(), model.frequencies())}) {
+  scratch_->delays.resize(model.n_atoms());
   if (options.max_iterations < 0 || !(options.initial_damping > 0.0) || !(options.max_step > 0.0) ||
       !(options.tolerance >= 0.0)) {
     throw ShapeError("refine options: expected max_iterations >= 0, initial_damping > 0, max_step > 0, tolerance >= 0");
@@ -112,21 +117,34 @@ double Refiner::structured_cost(const cfloat* channel, const double* position) {
 
 std::array<double, 9> Refiner::error_information(const double* position, double error_energy) {
   Scratch& s = *scratch_;
+  const Atoms& atoms = s.atoms;
   s.model.implementation().atoms(position, s.atoms, *s.workspace);
+  for (std::size_t l = 0; l < atoms.count; ++l) {
+    const double* const delay = atoms.delay.data() + l * atoms.stride;
+    s.delays[l] = std::accumulate(delay, delay + atoms.stride, 0.0) / static_cast<double>(atoms.stride);
+  }
+  s.groups.assign(atoms.count, atoms.real.data(), atoms.imag.data(), s.delays.data());
   const double wavenumber = 2.0 * 3.14159265358979323846 / s.model.wavelength();
-  const auto subcarriers = static_cast<double>(s.model.n_subcarriers());
   double total = 0.0;
   Matrix3 sum = Matrix3::Zero();
-  for (std::size_t l = 0; l < s.atoms.count; ++l) {
+  for (std::size_t group = 0; group < s.groups.count(); ++group) {
     double energy = 0.0;
-    for (std::size_t j = l * s.atoms.stride; j < (l + 1) * s.atoms.stride; ++j)
-      energy += subcarriers * detail::squared(cdouble(s.atoms.real[j], s.atoms.imag[j]));
-    const Eigen::Vector3d direction(s.atoms.direction.data() + 3 * l);
+    Eigen::Vector3cd gradient = Eigen::Vector3cd::Zero();  // J^H b of the group, over j times the wavenumber
+    for (std::size_t l = 0; l < atoms.count; ++l) {
+      if (s.groups.of(l) != group) continue;
+      cdouble product = 0.0;
+      for (std::size_t m = 0; m < atoms.count; ++m)
+        if (s.groups.of(m) == group) product += s.groups.product(l, m);
+      energy += product.real();
+      gradient += product * Eigen::Map<const Eigen::Vector3d>(atoms.direction.data() + 3 * l);
+    }
     total += energy;
-    sum += (energy * energy) * (direction * direction.transpose());
+    sum += gradient.real() * gradient.real().transpose() + gradient.imag() * gradient.imag().transpose();
   }
   std::array<double, 9> result{};
-  if (total > 0.0) Eigen::Map<Matrix3>(result.data()) = (0.5 * wavenumber * wavenumber * error_energy / total) * sum;
+  const auto subcarriers = static_cast<double>(s.model.n_subcarriers());
+  if (total > 0.0)
+    Eigen::Map<Matrix3>(result.data()) = (0.5 * subcarriers * wavenumber * wavenumber * error_energy / total) * sum;
   return result;
 }
 

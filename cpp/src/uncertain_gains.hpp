@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cost of a position where the gains of paths may be in error, docs/equations.md (23).
+// The cost of a position where the gains of paths, or groups of like ones, may be in error, docs/equations.md (23).
 #pragma once
 
 #include <Eigen/Core>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "float_cost.hpp"
+#include "path_groups.hpp"
 #include "path_sampler.hpp"
 
 namespace wavefix {
@@ -18,6 +19,7 @@ class UncertainGains {
   double cost(const Query& query, const double* position, double variance);
 
  private:
+  void group_paths();
   void add_antenna(const Query& query, std::size_t antenna);
 
   const ChannelModel& model_;
@@ -27,7 +29,9 @@ class UncertainGains {
   std::unique_ptr<ChannelModel::Workspace> workspace_;
   std::vector<cfloat> channel_;
   std::vector<double> turns_;  // [3, K]: of one path, their real and imaginary parts
-  Eigen::MatrixXd waves_;      // [2 K, paths], of one antenna
+  PathGroups groups_;
+  std::vector<double> delays_;  // [paths], means over the antennas, s
+  Eigen::MatrixXd waves_;       // [2 K, groups], of one antenna
   Eigen::MatrixXd gram_;
   Eigen::VectorXd error_, products_, gains_;
   double unexplained_ = 0.0;

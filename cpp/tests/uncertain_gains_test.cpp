@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 
 #include <Eigen/QR>
+#include <algorithm>
 #include <cmath>
 #include <complex>
+#include <numeric>
+#include <vector>
 
 #include "float_fix_plan.hpp"
 #include "plane_wave_model.hpp"
@@ -17,7 +20,7 @@ using namespace wavefix;
 
 /// (23) as least squares, one row for each number and one for each gain.
 double least_cost(const ChannelModel& model, const double* position, const std::vector<cfloat>& channel,
-                  double variance) {
+                  double variance, int& grouped) {
   const ModelCommon& common = model.implementation().common;
   const std::size_t antennas = common.n_antennas(), subcarriers = common.n_subcarriers(), size = antennas * subcarriers;
   Atoms atoms(model.n_atoms(), antennas);
@@ -44,12 +47,33 @@ double least_cost(const ChannelModel& model, const double* position, const std::
   for (Eigen::Index l = 0; l < n; ++l) {  // too weak to be taken into account
     if (energies(l) < weakest_path * energies.maxCoeff()) waves.col(l).setZero();
   }
+  const Eigen::MatrixXcd each = waves.topRows(rows) + std::complex<double>(0.0, 1.0) * waves.middleRows(rows, rows);
+  waves.setZero();
+  std::vector<Eigen::Index> order(atoms.count), leaders;
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](auto l, auto m) { return energies(l) > energies(m); });
+  for (const Eigen::Index l : order) {
+    double most = 0.5;
+    std::size_t group = leaders.size();
+    for (std::size_t g = 0; g < leaders.size(); ++g) {
+      const double like = std::norm(each.col(leaders[g]).dot(each.col(l))) / energies(l) / energies(leaders[g]);
+      if (like > most) most = like, group = g;
+    }
+    if (group == leaders.size())
+      leaders.push_back(l);
+    else
+      ++grouped;
+    waves.col(static_cast<Eigen::Index>(group)).head(rows) += each.col(l).real();
+    waves.col(static_cast<Eigen::Index>(group)).segment(rows, rows) += each.col(l).imag();
+  }
   waves.bottomRows(n).diagonal().setConstant(std::sqrt(variance) / 0.3);
   return (error - waves * waves.colPivHouseholderQr().solve(error)).squaredNorm();
 }
 
 TEST_CASE("the cost with uncertain gains is the least of its equation") {
-  for (const ChannelModel& model : {testing::plane_wave_model(8, 12, 6), testing::spherical_model(19, 12, true)}) {
+  int grouped = 0;
+  for (const ChannelModel& model : {testing::plane_wave_model(8, 12, 6), testing::plane_wave_model(4, 6, 6),
+                                    testing::spherical_model(19, 12, true), testing::spherical_model(3, 2, false)}) {
     CAPTURE(model.kind());
     const auto plan = make_float_fix_plan(model, {});
     UncertainGains gains(plan->model, plan->paths);
@@ -64,11 +88,12 @@ TEST_CASE("the cost with uncertain gains is the least of its equation") {
         Query query;
         query.channel = channel.data();
         query.scale = 4.0;
-        const double wanted = 16.0 * least_cost(model, position, channel, variance);
+        const double wanted = 16.0 * least_cost(model, position, channel, variance, grouped);
         CHECK(gains.cost(query, position, 16.0 * variance) == doctest::Approx(wanted).epsilon(1e-4));
       }
     }
   }
+  CHECK(grouped > 0);
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ class WAVEFIX_API Refiner {
   /// The part of ||H - f(position)||^2 that is not white, docs/equations.md, (11).
   double structured_cost(const cfloat* channel, const double* position);
   /// Covariance [3, 3] of Re(J^H e), m^-2, for an error e of the model of this energy, shared out over the gains of the
-  /// paths at `position` in proportion to their energy; docs/equations.md, (21).
+  /// paths at `position`, or groups of like ones, in proportion to their energy; docs/equations.md, (21).
   std::array<double, 9> error_information(const double* position, double error_energy);
 
  private:
