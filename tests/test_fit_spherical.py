@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
 from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
+from wavefix.training.spherical.antennas import chosen_antennas  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
 from wavefix.training.spherical.positions import PositionErrors  # noqa: E402
 from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, gain_variables, residual  # noqa: E402
@@ -309,15 +310,36 @@ def test_removal_costs_are_what_a_fit_without_the_source_loses():
         assert energy(residual(fitted, where).channels) == pytest.approx(costs[out], rel=1e-3)
 
 
-def test_neighbors_and_spread_antennas():
+def test_neighbors():
     positions = places(700, 0)
     found = search.nearest(positions, 5)
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(np.argsort(distance, axis=1)[:, :5], axis=1))
-    chosen = search.spread_antennas(array_of("planar"), 4)
-    assert len(chosen) == 4
-    assert {0, 11} <= set(chosen.tolist()) or {2, 9} <= set(chosen.tolist())
+
+
+def test_chosen_antennas_cover_the_array_and_have_no_grating_lobes():
+    places_of = measured(20)
+    step = 0.5 * C / CARRIER
+    for offsets in (
+        np.outer(np.arange(64) - 31.5, [0.0, step, 0.0]),
+        np.stack(np.meshgrid([0.0], np.arange(8), np.arange(8)), axis=-1).reshape(-1, 3) * step,
+    ):
+        array = replace(places_of, offsets=offsets)
+        chosen = chosen_antennas(array, 8)
+        assert len(chosen) == 8
+        widest = np.max(np.linalg.norm(offsets[:, None] - offsets, axis=-1))
+        assert np.max(np.linalg.norm(offsets[chosen][:, None] - offsets[chosen], axis=-1)) == pytest.approx(widest)
+        farthest = np.min(np.linalg.norm(offsets[:, None] - offsets[chosen], axis=-1), axis=1).max()
+        assert farthest < widest / 3
+        # changes of direction along one axis
+        changes = np.outer(np.linspace(-2, 2, 4001), [0.0, 1.0, 0.0])
+        phasors = np.exp(1j * places_of.wavenumber * offsets @ changes.T)
+        apart = np.abs(phasors.mean(axis=0)) < 0.3
+        assert np.abs(phasors[chosen].mean(axis=0))[apart].max() < 0.95
+        if np.ptp(offsets[:, 2]) == 0:  # to one in eight antennas of a line, some are no change at all
+            assert np.abs(phasors[::8].mean(axis=0))[apart].max() > 0.99
+    np.testing.assert_array_equal(chosen_antennas(array, 64), np.arange(64))
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e20])

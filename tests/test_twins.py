@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("torch")
 
 from wavefix.training.spherical import gates, rounds
-from wavefix.training.spherical.search import alike, spread_antennas
+from wavefix.training.spherical.antennas import chosen_antennas
+from wavefix.training.spherical.search import alike
 from wavefix.training.spherical.state import Measured, Source, add, energy, residual
 from wavefix.training.spherical.system import refine
 from wavefix.training.spherical.twins import explained_anew
@@ -123,7 +124,7 @@ def test_an_edge_is_placed_by_the_antennas_next_to_it() -> None:
     beside = [replace(one, gate=moved) for one in pair]
     before = residual(beside, measured).energy
     assert gates.edge_distances(beside[0], measured).min() < 0.05
-    placed = rounds.place_edges(beside, measured, spread_antennas(measured.offsets, 8), np.inf)
+    placed = rounds.place_edges(beside, measured, chosen_antennas(measured, 8), np.inf)
     assert [one.gate.leaves for one in placed] == [gate.leaves] * 2
     assert residual(placed, measured).energy < 0.2 * before
 

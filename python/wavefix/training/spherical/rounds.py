@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
+from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import (
@@ -19,7 +20,6 @@ from wavefix.training.spherical.search import (
     alike,
     new_sources,
     phase_differences,
-    spread_antennas,
     spread_locations,
 )
 from wavefix.training.spherical.state import (
@@ -349,8 +349,8 @@ def finish(
     stages: Stages,
 ) -> State:
     """The same sources with finer gates, at all antennas, and gains of higher degree while that pays."""
-    few = spread_antennas(measured.offsets, _FINISH_ANTENNAS)
-    antennas = spread_antennas(measured.offsets, min(len(measured.offsets), _FINISH_GATE_ANTENNAS))
+    few = chosen_antennas(measured, _FINISH_ANTENNAS)
+    antennas = chosen_antennas(measured, _FINISH_GATE_ANTENNAS)
     rows = some_of(np.arange(len(measured.positions)), _FINISH_SAMPLES // len(antennas), rng)
     best = state
 

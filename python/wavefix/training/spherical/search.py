@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
+from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.cells import Antennas, explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
@@ -36,7 +37,7 @@ class Field:
 
     @classmethod
     def of(cls, measured: Measured, antennas: int) -> Field:
-        few = spread_antennas(measured.offsets, antennas)
+        few = chosen_antennas(measured, antennas)
         neighbors = nearest(measured.positions, _NEIGHBORS)
         return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))
 
@@ -49,16 +50,6 @@ class Field:
         """The same locations, a little moved."""
         full, thin = (replace(one, positions=positions) for one in (self.full, self.thin))
         return replace(self, full=full, thin=thin)
-
-
-def spread_antennas(offsets: Floats, count: int) -> NDArray[np.intp]:
-    """Antennas far from one another, the outermost first."""
-    chosen = [int(np.argmax(np.linalg.norm(offsets, axis=1)))]
-    distance = np.linalg.norm(offsets - offsets[chosen[0]], axis=1)
-    while len(chosen) < min(count, len(offsets)):
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(offsets - offsets[chosen[-1]], axis=1))
-    return np.sort(np.array(sorted(set(chosen)), dtype=np.intp))
 
 
 def spread_locations(measured: Measured, count: int = 60) -> Measured:
