@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "channel_math.hpp"
+
 namespace wavefix {
 namespace {
 
@@ -27,50 +29,66 @@ double spacing_of(const std::vector<double>& frequencies) {
 }  // namespace
 
 PathGroups::PathGroups(std::size_t capacity, std::size_t antennas, const std::vector<double>& frequencies)
-    : antennas_(antennas),
-      spacing_(spacing_of(frequencies)),
+    : spacing_(spacing_of(frequencies)),
       subcarriers_(static_cast<double>(frequencies.size())),
-      waves_(static_cast<Index>(antennas), static_cast<Index>(capacity)),
-      products_(static_cast<Index>(capacity), static_cast<Index>(capacity)),
+      waves_(static_cast<Index>(antennas), static_cast<Index>(std::min(capacity, most_paths))),
+      products_(waves_.cols(), waves_.cols()),
       energies_(capacity),
+      rank_(capacity),
       group_(capacity) {
   order_.reserve(capacity);
   leaders_.reserve(capacity);
 }
 
 void PathGroups::assign(std::size_t count, const float* real, const float* imag, const double* delays) {
-  const auto n = static_cast<Index>(count);
+  const auto antennas = static_cast<std::size_t>(waves_.rows());
   leaders_.clear();
-  if (n == 0) return;
-  for (Index l = 0; l < n; ++l) {
-    const std::size_t first = static_cast<std::size_t>(l) * antennas_;
-    for (std::size_t j = 0; j < antennas_; ++j)
-      waves_(static_cast<Index>(j), l) = cdouble(real[first + j], imag[first + j]);
-  }
-  auto products = products_.topLeftCorner(n, n);
-  products.setZero();
-  products.selfadjointView<Eigen::Lower>().rankUpdate(waves_.leftCols(n).adjoint());
-  for (std::size_t m = 0; m < count; ++m) {
-    for (std::size_t l = m + 1; l < count; ++l)
-      products(static_cast<Index>(l), static_cast<Index>(m)) *=
-          band_product(spacing_ * (delays[l] - delays[m]), subcarriers_);
-    const double energy = product(m, m).real();
-    energies_[m] = std::isfinite(energy) ? energy : 0.0;
-  }
   order_.resize(count);
+  if (count == 0) return;
+  for (std::size_t l = 0; l < count; ++l) {
+    double energy = 0.0;
+    for (std::size_t j = l * antennas; j < (l + 1) * antennas; ++j)
+      energy += detail::squared(cdouble(real[j], imag[j]));
+    energies_[l] = std::isfinite(energy) ? energy : 0.0;
+  }
   std::iota(order_.begin(), order_.end(), std::size_t{0});
   std::sort(order_.begin(), order_.end(), [this](std::size_t a, std::size_t b) {
     return energies_[a] != energies_[b] ? energies_[a] > energies_[b] : a < b;
   });
-  for (const std::size_t l : order_) {
-    double most = least_correlation;
-    group_[l] = leaders_.size();
-    for (std::size_t g = 0; g < leaders_.size(); ++g) {
-      const double correlation = std::norm(product(l, leaders_[g])) / (energies_[l] * energies_[leaders_[g]]);
-      if (correlation > most) most = correlation, group_[l] = g;
-    }
-    if (group_[l] == leaders_.size()) leaders_.push_back(l);
+  for (std::size_t r = 0; r < count; ++r) rank_[order_[r]] = r;
+  const auto n = static_cast<Index>(paired());
+  for (Index r = 0; r < n; ++r) {
+    const std::size_t first = order_[static_cast<std::size_t>(r)] * antennas;
+    for (std::size_t j = 0; j < antennas; ++j)
+      waves_(static_cast<Index>(j), r) = cdouble(real[first + j], imag[first + j]);
   }
+  auto products = products_.topLeftCorner(n, n);
+  products.setZero();
+  products.selfadjointView<Eigen::Lower>().rankUpdate(waves_.leftCols(n).adjoint());
+  for (Index m = 0; m < n; ++m) {
+    const double delay = delays[order_[static_cast<std::size_t>(m)]];
+    for (Index l = m + 1; l < n; ++l)
+      products(l, m) *= band_product(spacing_ * (delays[order_[static_cast<std::size_t>(l)]] - delay), subcarriers_);
+  }
+  for (std::size_t r = 0; r < count; ++r) {
+    double most = least_correlation;
+    std::size_t group = leaders_.size();
+    for (std::size_t g = 0; r < paired() && g < leaders_.size(); ++g) {
+      const double energies = energies_[order_[r]] * energies_[order_[leaders_[g]]];
+      const double correlation = std::norm(product(r, leaders_[g])) / energies;
+      if (correlation > most) most = correlation, group = g;
+    }
+    if (group == leaders_.size()) leaders_.push_back(r);
+    group_[order_[r]] = group;
+  }
+}
+
+cdouble PathGroups::product_with_group(std::size_t path) const {
+  if (rank_[path] >= paired()) return energies_[path];
+  cdouble sum = 0.0;
+  for (std::size_t r = 0; r < paired(); ++r)
+    if (group_[order_[r]] == group_[path]) sum += product(rank_[path], r);
+  return sum;
 }
 
 }  // namespace wavefix

@@ -42,6 +42,7 @@ struct Refiner::Scratch {
   Atoms atoms;
   PathGroups groups;
   std::vector<double> delays{};             // [atoms], means over the antennas
+  std::vector<Eigen::Vector3cd> slopes{};   // [groups], J^H b of each, over j times the wavenumber
   std::vector<std::size_t> by_frequency{};  // subcarriers in order of frequency
 
   std::size_t size() const { return channel.size(); }
@@ -79,6 +80,7 @@ Refiner::Refiner(const ChannelModel& model, const RefineOptions& options)
                            Eigen::Vector3d::Zero(), Atoms(model.n_atoms(), model.n_antennas()),
                            PathGroups(model.n_atoms(), model.n_antennas(), model.frequencies())}) {
   scratch_->delays.resize(model.n_atoms());
+  scratch_->slopes.resize(model.n_atoms());
   if (options.max_iterations < 0 || !(options.initial_damping > 0.0) || !(options.max_step > 0.0) ||
       !(options.tolerance >= 0.0)) {
     throw ShapeError("refine options: expected max_iterations >= 0, initial_damping > 0, max_step > 0, tolerance >= 0");
@@ -126,20 +128,16 @@ std::array<double, 9> Refiner::error_information(const double* position, double 
   s.groups.assign(atoms.count, atoms.real.data(), atoms.imag.data(), s.delays.data());
   const double wavenumber = 2.0 * 3.14159265358979323846 / s.model.wavelength();
   double total = 0.0;
+  std::fill_n(s.slopes.begin(), s.groups.count(), Eigen::Vector3cd::Zero());
+  for (std::size_t l = 0; l < atoms.count; ++l) {
+    const cdouble product = s.groups.product_with_group(l);
+    total += product.real();
+    s.slopes[s.groups.of(l)] += product * Eigen::Map<const Eigen::Vector3d>(atoms.direction.data() + 3 * l);
+  }
   Matrix3 sum = Matrix3::Zero();
   for (std::size_t group = 0; group < s.groups.count(); ++group) {
-    double energy = 0.0;
-    Eigen::Vector3cd gradient = Eigen::Vector3cd::Zero();  // J^H b of the group, over j times the wavenumber
-    for (std::size_t l = 0; l < atoms.count; ++l) {
-      if (s.groups.of(l) != group) continue;
-      cdouble product = 0.0;
-      for (std::size_t m = 0; m < atoms.count; ++m)
-        if (s.groups.of(m) == group) product += s.groups.product(l, m);
-      energy += product.real();
-      gradient += product * Eigen::Map<const Eigen::Vector3d>(atoms.direction.data() + 3 * l);
-    }
-    total += energy;
-    sum += gradient.real() * gradient.real().transpose() + gradient.imag() * gradient.imag().transpose();
+    const Eigen::Vector3cd& slope = s.slopes[group];
+    sum += slope.real() * slope.real().transpose() + slope.imag() * slope.imag().transpose();
   }
   std::array<double, 9> result{};
   const auto subcarriers = static_cast<double>(s.model.n_subcarriers());
