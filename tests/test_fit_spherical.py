@@ -14,8 +14,8 @@ import wavefix as wfx
 
 torch = pytest.importorskip("torch")
 
+from wavefix.training.spherical import edges, gates, rounds, search, system  # noqa: E402
 from wavefix.training.spherical import fitting as spherical_fitting  # noqa: E402
-from wavefix.training.spherical import gates, rounds, search, system  # noqa: E402
 from wavefix.training.spherical.antennas import chosen_antennas  # noqa: E402
 from wavefix.training.spherical.checkpoints import read_state  # noqa: E402
 from wavefix.training.spherical.positions import PositionErrors  # noqa: E402
@@ -213,22 +213,6 @@ def test_a_gate_of_two_edges_is_found_from_noisy_targets():
     assert wrong.mean() < 0.01
 
 
-def test_a_gate_with_a_line_too_many_is_replaced_where_one_is_grown_anew():
-    where, one = measured(1200), source()
-    at = one.arms(where.offsets)
-    truth = (at + 0.7 * (where.positions[:, None] - at))[..., 1] > 2.6
-    sent = (len(where.frequencies) * one.amplitudes(where, gated=False) * truth).astype(np.complex64)
-    weight = len(where.frequencies) * np.abs(one.amplitudes(where, gated=False)) ** 2
-
-    def left(gate: Gate) -> float:
-        return float(np.sum(weight * (replace(one, gate=gate).gate_values(where) - truth) ** 2))
-
-    two = replace(one, gate=Gate(np.tile([0.0, 0, 0, 0, 0, 1e-3], (2, 1)), ((1, 2),)))  # parting nothing
-    kept, fresh = (gates.grow(two, where, sent, 1e-3 * left(Gate()), 2, anew) for anew in (False, True))
-    assert max(left(kept), left(fresh)) < 1e-3 * left(Gate())
-    assert (len(kept.lines), len(fresh.lines)) == (2, 1)
-
-
 def test_phase_differences_are_those_of_the_distances():
     data, one = measured(40), source()
     sources = [replace(one, position=one.position + step * np.array([0.1, -0.2, 0.3])) for step in (0, 1, 5)]
@@ -241,10 +225,10 @@ def test_phase_differences_are_those_of_the_distances():
 
 
 def test_no_gate_is_learned_after_the_time():
-    where, one = measured(60), source()
+    where, one, rng = measured(60), source(), np.random.default_rng(0)
     near = replace(where, channels=np.full_like(where.channels, 1e-3))
-    assert rounds.regate([one], near, 1e-9, 4, deadline=-np.inf) == [one]
-    assert rounds.regate([one], near, 1e-9, 4) != [one]
+    assert edges.regate([one], near, 1e-9, 4, rng, deadline=-np.inf) == [one]
+    assert edges.regate([one], near, 1e-9, 4, rng) != [one]
 
 
 def test_one_step_is_refined_after_the_time():

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from wavefix.training.spherical import gates, rounds
+from wavefix.training.spherical import edges, gates, rounds
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.search import alike
 from wavefix.training.spherical.state import Measured, Source, add, energy, residual
@@ -112,7 +112,7 @@ def test_one_upright_edge_hides_a_path_and_its_mirror_image() -> None:
     together = [replace(one, gate=gate) for one in pair]
     assert residual(together, measured).energy < 1e-2 * measured.energy
     least = residual(together, measured).energy
-    found = rounds.regate(pair, measured, 1e-3, 4)
+    found = edges.regate(pair, measured, 1e-3, 4, np.random.default_rng(3))
     assert residual(found, measured).energy < 3 * least
 
 
@@ -124,7 +124,7 @@ def test_an_edge_is_placed_by_the_antennas_next_to_it() -> None:
     beside = [replace(one, gate=moved) for one in pair]
     before = residual(beside, measured).energy
     assert gates.edge_distances(beside[0], measured).min() < 0.05
-    placed = rounds.place_edges(beside, measured, chosen_antennas(measured, 8), np.inf)
+    placed = edges.place_edges(beside, measured, chosen_antennas(measured, 8), np.inf)
     assert [one.gate.leaves for one in placed] == [gate.leaves] * 2
     assert residual(placed, measured).energy < 0.2 * before
 

@@ -98,10 +98,10 @@ class GateGrowth {
   }
 
   /// The tree refined, and split while an edge explains enough.
-  SourceGate grow(const SourceGate& start, double& cost) {
+  SourceGate grow(const SourceGate& start) {
     GateTree gate = all_.tree_of(start);
     all_.resettle(gate);
-    cost = all_.cost(gate);
+    double cost = all_.cost(gate);
     const double share = double(sample_.count()) / double(all_.count());
     while (gate.lines.rows() < static_cast<Eigen::Index>(options_.most_lines)) {
       const std::vector<Split> splits = best_splits(gate);
@@ -253,14 +253,7 @@ SourceGate source_grow_gate(const Measurement& measurement, View<const double, 1
     }
   }
   GateGrowth growth(measurement, position.data, rotation.data, wanted, weight, options, execution);
-  double cost = 0.0;
-  SourceGate grown = growth.grow(start, cost);
-  if (start.lines.size() < 2 || !options.anew) return grown;
-  // What early rounds split badly, later ones see more clearly.
-  double fresh_cost = 0.0;
-  SourceGate fresh = growth.grow({{}, {{}}}, fresh_cost);
-  const double extra = double(fresh.lines.size()) - double(grown.lines.size());
-  return fresh_cost + 0.5 * extra * options.least_gain < cost ? fresh : grown;
+  return growth.grow(start);
 }
 
 }  // namespace wavefix

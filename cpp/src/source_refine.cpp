@@ -58,6 +58,7 @@ class SourceRefinement {
     const std::size_t rays = channels.shape[0] * channels.shape[1] * count_;
     basis_.resize(rays * sources.coefficients.shape[1]);
     amplitudes_.resize(rays);
+    keep_gates();
     const std::size_t n = channels.shape[0], every = std::max<std::size_t>(1, n / looked_at);
     for (std::size_t row = 0; row < n; row += every) rows_.push_back(row);
     const double* f = measurement.frequencies.data;
@@ -123,10 +124,29 @@ class SourceRefinement {
     }
   }
 
+  /// The gates of the sources where they begin.
+  void keep_gates() {
+    const std::size_t antennas = channels_.shape[1];
+    gates_.resize(channels_.shape[0] * antennas * count_);
+    const SourceGeometry geometry{{sources_.positions.data, {count_, 3}}, {sources_.rotations.data, {count_, 3, 3}}};
+    SourceGains gains = sources_.gains;
+    gains.coefficients = {sources_.coefficients.data, sources_.coefficients.shape};
+    const SourceTerms terms(measurement_, geometry, gains);
+    parallel_for(channels_.shape[0], execution_, [&](std::size_t row, int) {
+      for (std::size_t j = 0; j < antennas; ++j) {
+        for (std::size_t l = 0; l < count_; ++l) {
+          gates_[(row * antennas + j) * count_ + l] = static_cast<float>(terms.gate(row, j, l));
+        }
+      }
+    });
+  }
+
+  View<const float, 3> gates() const { return {gates_.data(), {channels_.shape[0], channels_.shape[1], count_}}; }
+
   /// What the sources leave, and its energy.
   double residual(const State& state, std::vector<cfloat>& left) {
     const View<cfloat, 3> amplitudes{amplitudes_.data(), {channels_.shape[0], channels_.shape[1], count_}};
-    source_terms(measurement_, geometry_of(state), gains_of(state), {}, amplitudes, execution_);
+    source_terms(measurement_, geometry_of(state), gains_of(state), gates(), {}, amplitudes, execution_);
     for (cfloat& one : amplitudes_) one = -one;
     weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * channels_.shape[1] * count_);
     left.assign(channels_.data, channels_.data + channels_.size());
@@ -145,7 +165,7 @@ class SourceRefinement {
     const std::size_t n = channels_.shape[0], antennas = channels_.shape[1], terms = sources_.coefficients.shape[1];
     const View<float, 4> basis{basis_.data(), {n, antennas, count_, terms}};
     const View<cfloat, 3> amplitudes{amplitudes_.data(), {n, antennas, count_}};
-    source_terms(measurement_, geometry_of(state), gains_of(state), basis, amplitudes, execution_);
+    source_terms(measurement_, geometry_of(state), gains_of(state), gates(), basis, amplitudes, execution_);
     weigh(basis_.data(), antennas * count_ * terms);
     weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * antennas * count_);
     const std::size_t unknowns = first_.back();
@@ -164,7 +184,8 @@ class SourceRefinement {
       trial = current;
       for (std::size_t l = 0; l < count_; ++l) move(l, trial);
       const SourceGeometry before = geometry_of(current), after = geometry_of(trial);
-      const SourceTerms terms(measurement_, before, gains_of(current)), then(measurement_, after, gains_of(trial));
+      const SourceTerms terms(measurement_, before, gains_of(current), gates());
+      const SourceTerms then(measurement_, after, gains_of(trial), gates());
       parallel_for(count_, execution_,
                    [&](std::size_t l, int) { errors[l] = nonlinearity(l, before, after, terms, then); });
       bool wild = false;
@@ -255,7 +276,7 @@ class SourceRefinement {
   std::size_t count_;
   std::vector<std::size_t> first_{0}, rows_;
   std::vector<double> wavenumbers_;  // of the ends of the band, and in the middle of the reference
-  std::vector<float> basis_;
+  std::vector<float> basis_, gates_;
   std::vector<cfloat> amplitudes_;
   std::vector<double> dampings_;
   Matrix matrix_, scaled_;

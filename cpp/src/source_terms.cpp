@@ -34,10 +34,12 @@ std::vector<std::size_t> first_of(View<const std::int32_t, 1> owner, std::size_t
 
 }  // namespace
 
-SourceTerms::SourceTerms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains)
+SourceTerms::SourceTerms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains,
+                         View<const float, 3> gates)
     : measurement_(measurement),
       sources_(sources),
       gains_(gains),
+      gates_(gates),
       cells_(first_of(gains.gate_cell_source, sources.positions.shape[0], "gate_cell_source")),
       lines_(first_of(gains.gate_line_cell, gains.gate_cell_source.shape[0], "gate_line_cell")) {
   while ((degree_ + 1) * (degree_ + 2) / 2 < gains.coefficients.shape[1]) ++degree_;
@@ -51,7 +53,10 @@ cdouble SourceTerms::fill(std::size_t row, std::size_t j, std::size_t l, double*
   const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
   double at[3];
   for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
-  const double weight = gate(user, at, l) / std::max(ray.distance, 1e-6);
+  const double open = gates_.size() > 0
+                          ? static_cast<double>(gates_.data[(row * gates_.shape[1] + j) * gates_.shape[2] + l])
+                          : gate(user, at, l);
+  const double weight = open / std::max(ray.distance, 1e-6);
   const double *m = gains_.variables.row(l), *u = ray.direction.data();
   const double v1 = m[0] * u[0] + m[1] * u[1] + m[2] * u[2] + m[3];
   const double v2 = m[4] * u[0] + m[5] * u[1] + m[6] * u[2] + m[7];
@@ -67,6 +72,14 @@ cdouble SourceTerms::fill(std::size_t row, std::size_t j, std::size_t l, double*
     }
   }
   return sum;
+}
+
+double SourceTerms::gate(std::size_t row, std::size_t j, std::size_t l) const {
+  const double* user = measurement_.positions.row(row);
+  const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
+  double at[3];
+  for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
+  return gate(user, at, l);
 }
 
 double SourceTerms::gate(const double* x, const double* s, std::size_t l) const {
@@ -90,9 +103,15 @@ double SourceTerms::gate(const double* x, const double* s, std::size_t l) const 
 
 void source_terms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains,
                   View<float, 4> basis, View<cfloat, 3> amplitudes, const Execution& execution) {
+  source_terms(measurement, sources, gains, {}, basis, amplitudes, execution);
+}
+
+void source_terms(const Measurement& measurement, const SourceGeometry& sources, const SourceGains& gains,
+                  View<const float, 3> gates, View<float, 4> basis, View<cfloat, 3> amplitudes,
+                  const Execution& execution) {
   const std::size_t n = measurement.positions.shape[0], antennas = measurement.offsets.shape[0];
   const std::size_t count = sources.positions.shape[0], terms = gains.coefficients.shape[1];
-  const SourceTerms source_terms(measurement, sources, gains);
+  const SourceTerms source_terms(measurement, sources, gains, gates);
   parallel_for(n, execution, [&](std::size_t row, int) {
     std::vector<double> values(terms);
     for (std::size_t j = 0; j < antennas; ++j) {

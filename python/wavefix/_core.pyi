@@ -253,7 +253,6 @@ def source_grow_gate(
     weight: NDArray[np.float32],
     least_gain: float,
     most_lines: int,
-    anew: bool = True,
     threads: int = 0,
 ) -> tuple[list[list[float]], list[list[int]]]: ...
 def source_normal_equations(

@@ -42,7 +42,6 @@ struct SourceGate {
 struct GateOptions {
   double least_gain = 0.0;     ///< What an edge must explain, in the units of the cost.
   std::size_t most_lines = 8;  ///< Of one source.
-  bool anew = true;            ///< Grow a second tree from nothing beside a given one of two lines and more.
 };
 
 /// basis[n, A, L, M]: gate times monomial over distance; amplitudes[n, A, L]: its sum with the coefficients. Either may
@@ -51,7 +50,7 @@ WAVEFIX_API void source_terms(const Measurement& measurement, const SourceGeomet
                               View<float, 4> basis, View<cfloat, 3> amplitudes, const Execution& execution = {});
 
 /// The gate that comes nearest to `wanted` [n, A] in the sense of least squares with `weight` [n, A], grown from
-/// `start` or anew, docs/equations.md (19).
+/// `start`, docs/equations.md (19).
 WAVEFIX_API SourceGate source_grow_gate(const Measurement& measurement, View<const double, 1> position,
                                         View<const double, 2> rotation, const SourceGate& start,
                                         View<const float, 2> wanted, View<const float, 2> weight,
@@ -101,6 +100,7 @@ struct SourceRefineOptions {
 };
 
 /// Levenberg-Marquardt (18) on all unknowns of all sources; returns the energy that they leave of `channels` [n, A, K].
+/// Each location and antenna keeps the gates that it has where the sources begin, also when these move.
 /// `factors` [n], empty for ones: what each location's channels were multiplied by. Positions are told from `middle`.
 WAVEFIX_API double source_refine(const Measurement& measurement, View<const cfloat, 3> channels,
                                  View<const double, 1> factors, View<const double, 1> middle,

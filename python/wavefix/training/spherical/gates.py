@@ -19,15 +19,13 @@ def grow(
     projected: NDArray[np.complex64],
     least_gain: float,
     most_lines: int,
-    anew: bool = True,
 ) -> Gate:
     """The gate that explains ``projected [n, A]`` best, the residual plus the source itself, turned back (19); an edge
-    stays that explains ``least_gain`` more energy. ``anew``: beside the gate that it has, one is grown from nothing."""
+    stays that explains ``least_gain`` more energy. Grown from the gate that the source has."""
     wave = source.amplitudes(measured, gated=False).astype(np.complex128)
     power = len(measured.frequencies) * np.abs(wave) ** 2
-    return _grown(
-        [source], measured, np.real(wave.conj() * projected), power, source.gate, least_gain, most_lines, anew
-    )
+    product = np.real(wave.conj() * projected)
+    return _grown([source], measured, product, power, source.gate, least_gain, most_lines)
 
 
 def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float, most_lines: int) -> Gate:
@@ -37,7 +35,7 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
     add([replace(source, gate=Gate()) for source in sources], wave)
     product = np.einsum("njk,njk->nj", wave.channels.conj(), whole.channels).real
     power = np.einsum("njk,njk->nj", wave.channels.conj(), wave.channels).real.astype(np.float64)
-    return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines, True)
+    return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines)
 
 
 def edge_distances(source: Source, measured: Measured) -> Floats:
@@ -60,7 +58,6 @@ def _grown(
     gate: Gate,
     least_gain: float,
     most_lines: int,
-    anew: bool,
 ) -> Gate:
     """``product``, ``power``: of the sources' wave with what it is to explain, and its own, summed over the
     subcarriers; each source has an equal part. Their antennas are the antennas of one array for the core."""
@@ -80,6 +77,5 @@ def _grown(
         np.tile((power / parts).astype(np.float32), (1, parts)),
         least_gain,
         most_lines,
-        anew=anew,
     )
     return Gate(np.array(lines, float).reshape(-1, 6), tuple(tuple(leaf) for leaf in leaves))

@@ -4,33 +4,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.concurrent import for_each
+from wavefix.training.spherical.edges import exchanged, place_edges, regate
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import (
     Field,
     alike,
     new_sources,
-    phase_differences,
-    spread_locations,
 )
 from wavefix.training.spherical.state import (
     Floats,
-    Gate,
     Measured,
     Source,
     add,
     energies,
     energy,
-    project,
     residual,
     some_of,
 )
@@ -39,7 +35,6 @@ from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
-_TWINS = 4.0  # radians
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
 _REGROUPED = 4  # rounds after which sources are
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
@@ -55,7 +50,6 @@ _CLIPPED = 2.0  # times the median energy left, that a location counts in the la
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
-_PLACED = 500  # locations that tell where an edge lies
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
 
@@ -162,82 +156,6 @@ def joint(
     return best
 
 
-def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
-    """The energy of the residual ``left``, in place, with ``new`` for ``old``; None, and nothing is changed, where that
-    is not below ``limit``."""
-    before = left.channels.copy()
-    add(old, left, 1.0)
-    add(new, left, -1.0)
-    after = energy(left.channels)
-    if after < limit:
-        return after
-    left.channels[...] = before
-    return None
-
-
-def regate(
-    sources: list[Source],
-    measured: Measured,
-    share: float,
-    most_lines: int,
-    deadline: float = float("inf"),
-    anew: bool = True,
-) -> list[Source]:
-    """One pass over the gates, the strongest source first, as far as the time lasts; each sees what all others leave.
-    ``anew``: gates are grown from nothing as well, of each source alone and together with the weaker ones whose phases
-    hardly differ: of a path and its image in the ground, each would take what the gate of the other lacks."""
-    left = residual(sources, measured)
-    out = list(sources)
-    strength = np.array([np.sum(np.abs(source.amplitudes(measured)) ** 2) for source in sources])
-    difference = phase_differences(sources, spread_locations(measured))
-    tones = len(measured.frequencies)
-    cost = energy(left.channels)
-
-    def try_gate(numbers: Sequence[int], gate: Gate) -> None:
-        nonlocal cost
-        old = [out[number] for number in numbers]
-        new = [replace(source, gate=gate) for source in old]
-        after = exchanged(old, new, left, cost)
-        if after is not None:
-            cost = after
-            for number, source in zip(numbers, new, strict=True):
-                out[number] = source
-
-    for i in np.argsort(-strength):
-        if time.monotonic() > deadline:
-            break
-        projected = project(out[i], left) + tones * out[i].amplitudes(measured)
-        try_gate([i], gates.grow(out[i], measured, projected, share * cost, most_lines, anew))
-        twins = np.flatnonzero((difference[i] < _TWINS) & (strength < strength[i]))
-        if anew and len(twins):
-            group = [i, *twins[np.argsort(-strength[twins])]]
-            whole = left.with_channels(left.channels.copy())
-            add([out[j] for j in group], whole)
-            try_gate(group, gates.grow_together([out[j] for j in group], whole, share * cost, most_lines))
-    return [source for source in out if not source.gate.dark] or out
-
-
-def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp], deadline: float) -> list[Source]:
-    """The same edges, moved by what all antennas see next to them. Each antenna that an edge leaves on the wrong side
-    is an error as large as its path; ``few`` antennas tell which locations are next to an edge."""
-    out, thin = list(sources), measured.part(slice(None), few)
-    tones = len(measured.frequencies)
-    for i, source in enumerate(sources):
-        if time.monotonic() > deadline:
-            break
-        if source.gate.trivial or source.gate.dark:
-            continue
-        near = np.argsort(gates.edge_distances(source, thin))[:_PLACED]
-        part = measured.part(np.sort(near))
-        left = residual(out, part)
-        projected = project(source, left) + tones * source.amplitudes(part)
-        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), anew=False)
-        trial = replace(source, gate=gate)
-        if exchanged([source], [trial], left, energy(left.channels)) is not None:
-            out[i] = trial
-    return out
-
-
 def prune(sources: list[Source], measured: Measured, share: float, rng: np.random.Generator) -> list[Source]:
     """Without the sources that explain less than ``share`` of what is left, once the others' gains are fitted again."""
     kept = list(sources)
@@ -276,7 +194,8 @@ def regroup(
     sources: list[Source], measured: Measured, share: float, most: int, rng: np.random.Generator
 ) -> list[Source]:
     """Each source, or group of sources whose waves are nearly alike, explained anew: by at most ``most`` sources more,
-    each for ``share`` of the energy left, and by fewer where that leaves no more of it."""
+    each for ``share`` of the energy left, or by fewer, that leave no more for each; or only refined where it is seen,
+    which sources that few locations see are not by all locations together."""
     left = residual(sources, measured)
     cost = energy(left.channels)
     groups = [[sources[i] for i in group] for group in alike(sources, measured)]
@@ -287,18 +206,19 @@ def regroup(
         group, (new, gain) = groups[index], found[index]
         if gain and changed:  # what an earlier one explains is no longer there
             new, gain = explained_anew(group, left, share * cost, rng)
-        more = max(0, len(new) - len(group))
-        limit = (1 - share * more) * cost
-        if gain > cost - limit and more <= most:
-            whole = left.with_channels(left.channels.copy())
-            add(group, whole)
+        whole = left.with_channels(left.channels.copy())
+        add(group, whole)
+        more, trials = len(new) - len(group), [group]
+        if gain > share * more * cost and more <= most:
             gate = gates.grow_together(new, whole, _LEAST_EDGE * cost, _LINES[1])
-            for trial in (new, [replace(source, gate=gate) for source in new]):
-                trial = refined_where_seen(trial, whole, rng)
-                after = exchanged(group, trial, left, limit)
-                if after is not None:
-                    most -= max(0, len(trial) - len(group))
-                    group, cost, limit, changed = trial, after, after, True
+            trials = [new, [replace(source, gate=gate) for source in new]]
+        for trial in trials:
+            limit = (1 - share * (len(trial) - len(group))) * cost
+            trial = refined_where_seen(trial, whole, rng)
+            after = exchanged(group, trial, left, limit)
+            if after is not None:
+                most -= len(trial) - len(group)
+                group, cost, changed = trial, after, True
         out += group
     return out
 
@@ -331,7 +251,8 @@ def one_round(
     with stages("refine"):
         trial.sources = joint(trial.sources, clipped.thin, _SAMPLE, degree, 5, rng)
     with stages("gates"):
-        trial.sources = regate(trial.sources, thin, _LEAST_EDGE, _LINES[number >= _FEW_LINES], anew=number % _ANEW == 0)
+        most_lines = _LINES[number >= _FEW_LINES]
+        trial.sources = regate(trial.sources, thin, _LEAST_EDGE, most_lines, rng, anew=number % _ANEW == 0)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):
@@ -369,7 +290,7 @@ def finish(
             penalty = moves / held.energy
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: gates"):
-            keep(regate(best.sources, wide, share, 8, deadline=deadline, anew=number == 0))
+            keep(regate(best.sources, wide, share, 8, rng, deadline, anew=number == 0))
             keep(place_edges(best.sources, moved, few, deadline))
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))

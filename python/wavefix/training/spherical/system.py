@@ -23,6 +23,7 @@ from wavefix.training.spherical.state import (
 )
 
 _MOTIONS = 6
+_NEAR = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +89,36 @@ def refine(
         measured.reference,
         options,
     )
-    return [
+    moved = [
         replace(source, position=position, rotation=rotation, coefficients=own[: len(source.coefficients)])
         for source, position, rotation, own in zip(sources, positions, rotations, coefficients, strict=True)
-    ], cost
+    ]
+    return [shaded_as(new, old, measured) for new, old in zip(moved, sources, strict=True)], cost
+
+
+def shaded_as(source: Source, other: Source, measured: Measured) -> Source:
+    """``source`` with the lines of ``other``, moved so that the shadows in the zone are the same from where it is."""
+    if other.gate.trivial or other.gate.dark:
+        return replace(source, gate=other.gate)
+    x = measured.positions[:, None]
+
+    def rows(one: Source) -> Floats:
+        arms = one.arms(measured.offsets)
+        return np.concatenate([x - arms, np.cross(np.broadcast_to(arms, (len(x), *arms.shape)), x)], axis=2)
+
+    before, after = rows(other), rows(source)
+    lines = []
+    for line in other.gate.lines:
+        logits = before @ line
+        near = np.argsort(np.abs(logits), axis=0)[:_NEAR]
+        j = np.arange(logits.shape[1])
+        design, target = after[near, j].reshape(-1, 6), logits[near, j].reshape(-1)
+        size = np.maximum(np.sqrt(np.mean(design**2, axis=0)), 1e-9 * np.sqrt(np.mean(design**2)))
+        design = design / size
+        change = target - design @ (line * size)
+        ridge = 1e-9 * len(design) * np.eye(6)
+        lines.append(line + np.linalg.solve(design.T @ design + ridge, design.T @ change) / size)
+    return replace(source, gate=replace(other.gate, lines=np.array(lines)))
 
 
 def solve(matrix: Floats, gradient: Floats, damping: Floats) -> Floats:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
-from wavefix.training.spherical.system import fit_gains, refine
+from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
 _ROWS, _ANTENNAS = 120, 8  # locations and antennas of a pair's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
-_LEAST_ROWS = 24
+_LEAST_ROWS = 12
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
 _ITERATIONS = 20
@@ -45,20 +45,21 @@ def explained_anew(
     if not others and not seconds:
         return list(group), 0.0
     # one more at a time: of the first two choices, the better one
-    pending = list(zip(others, (source.gate for source in group[1:]), strict=True))
-    steps = [[*((second, group[0].gate) for second in seconds), *pending[:1]], *([one] for one in pending[1:])]
-    (best, cost), gates = refine([leader], own, _ITERATIONS), [group[0].gate]
+    pending = list(zip(others, group[1:], strict=True))
+    steps = [[*((second, group[0]) for second in seconds), *pending[:1]], *([one] for one in pending[1:])]
+    (best, cost), shadows = refine([leader], own, _ITERATIONS), [group[0]]
     for choices in steps:
-        more, limit, last = best, cost - least_gain, Gate()
-        for source, gate in choices:
+        more, limit, last = best, cost - least_gain, group[0]
+        for source, shadow in choices:
             trial, after = refine(fit_gains([*best, source], own), own, _ITERATIONS, 1e-3, 1e-4)
             if after < limit:
-                more, limit, last = trial, after, gate
+                more, limit, last = trial, after, shadow
         if more is not best:
-            best, cost, gates = more, limit, [*gates, last]
+            best, cost, shadows = more, limit, [*shadows, last]
     if len(best) == len(group) == 1:
         return list(group), 0.0
-    return [replace(source, gate=gate) for source, gate in zip(best, gates, strict=True)], (before - cost) / share
+    shaded = [shaded_as(source, shadow, left) for source, shadow in zip(best, shadows, strict=True)]
+    return shaded, (before - cost) / share
 
 
 def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
