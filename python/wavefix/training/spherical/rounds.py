@@ -37,6 +37,7 @@ _SAMPLE = 600  # locations of a joint step, at least
 _SEEN = 50  # of them, that each source should be seen from
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
 _REGROUPED = 4  # rounds after which sources are
+_RARELY = 0.25  # of the locations see a source
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
@@ -200,16 +201,23 @@ def regroup(
     cost = energy(left.channels)
     groups = [[sources[i] for i in group] for group in alike(sources, measured)]
     found = for_each(lambda group, own: explained_anew(group, left, share * cost, own), groups, rng)
+    middle = measured.at_middle_antenna()
+    rarely = [np.mean(group[0].seen_from(middle)) < _RARELY for group in groups]
     out: list[Source] = []
     changed = False
     for index in np.argsort([-gain for _, gain in found]):
         group, (new, gain) = groups[index], found[index]
         if gain and changed:  # what an earlier one explains is no longer there
             new, gain = explained_anew(group, left, share * cost, rng)
+        more = len(new) - len(group)
+        anew = gain > share * more * cost and more <= most
+        if not (anew or rarely[index]):
+            out += group
+            continue
         whole = left.with_channels(left.channels.copy())
         add(group, whole)
-        more, trials = len(new) - len(group), [group]
-        if gain > share * more * cost and more <= most:
+        trials = [group]
+        if anew:
             gate = gates.grow_together(new, whole, _LEAST_EDGE * cost, _LINES[1])
             trials = [new, [replace(source, gate=gate) for source in new]]
         for trial in trials:
