@@ -146,8 +146,8 @@ def cpp(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def sanitizers(session: nox.Session) -> None:
-    """C++ tests and the core of the Python ones under address and undefined-behavior sanitizers, the fuzzers for a
-    minute; the tests of threads under the thread sanitizer. `-- 60` fuzzes for an hour."""
+    """C++ tests and the core of the Python ones under address and undefined-behavior sanitizers, the fuzzers for
+    half a minute; the tests of threads under the thread sanitizer. `-- 60` fuzzes for an hour."""
     install_for_tests(session)
     build = build_sanitized(session, light=True)
     session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
@@ -239,7 +239,7 @@ def examples(session: nox.Session) -> None:
 
 
 def minutes_of(session: nox.Session) -> list[str]:
-    return [argument for argument in session.posargs if re.fullmatch(r"\d+(\.\d+)?", argument)][:1] or ["1"]
+    return [argument for argument in session.posargs if re.fullmatch(r"\d+(\.\d+)?", argument)][:1] or ["0.5"]
 
 
 def build_sanitized(session: nox.Session, *, light: bool = False) -> Path:
@@ -291,7 +291,7 @@ def test_sanitized_extension(session: nox.Session, build: Path) -> None:
 
 def fuzz_readers(session: nox.Session, build: Path) -> None:
     minutes = float(minutes_of(session)[0])
-    seed = [] if session.posargs else ["1"]  # a minute in CI repeats what it did before
+    seed = [] if session.posargs else ["1"]  # in CI they repeat what they did before
     corpus = build / "corpus"
     shutil.rmtree(corpus, ignore_errors=True)
     session.run("python", "tests/hostile_files.py", str(corpus))
