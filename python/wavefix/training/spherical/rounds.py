@@ -300,6 +300,8 @@ def finish(
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, rng, deadline, anew=number == 0))
             keep(place_edges(best.sources, moved, few, deadline))
+        if time.monotonic() > deadline:
+            break
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
             keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline))
