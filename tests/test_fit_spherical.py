@@ -213,6 +213,22 @@ def test_a_gate_of_two_edges_is_found_from_noisy_targets():
     assert wrong.mean() < 0.01
 
 
+def test_a_gate_with_a_line_too_many_keeps_it_unless_it_is_grown_from_nothing():
+    where, one = measured(1200), source()
+    at = one.arms(where.offsets)
+    truth = (at + 0.7 * (where.positions[:, None] - at))[..., 1] > 2.6
+    sent = (len(where.frequencies) * one.amplitudes(where, gated=False) * truth).astype(np.complex64)
+    weight = len(where.frequencies) * np.abs(one.amplitudes(where, gated=False)) ** 2
+
+    def left(gate: Gate) -> float:
+        return float(np.sum(weight * (replace(one, gate=gate).gate_values(where) - truth) ** 2))
+
+    two = replace(one, gate=Gate(np.tile([0.0, 0, 0, 0, 0, 1e-3], (2, 1)), ((1, 2),)))  # parting nothing
+    kept, fresh = (gates.grow(start, where, sent, 1e-3 * left(Gate()), 2) for start in (two, one))
+    assert max(left(kept), left(fresh)) < 1e-3 * left(Gate())
+    assert (len(kept.lines), len(fresh.lines)) == (2, 1)
+
+
 def test_phase_differences_are_those_of_the_distances():
     data, one = measured(40), source()
     sources = [replace(one, position=one.position + step * np.array([0.1, -0.2, 0.3])) for step in (0, 1, 5)]

@@ -51,6 +51,9 @@ def regate(
     tones = len(measured.frequencies)
     cost = energy(left.channels)
 
+    def grown(source: Source, projected: NDArray[np.complex64]) -> Source:
+        return replace(source, gate=gates.grow(source, measured, projected, share * cost, most_lines))
+
     def exchange(numbers: Sequence[int], new: list[Source]) -> None:
         """Where that leaves less energy; a line counts half of what it must explain."""
         nonlocal cost
@@ -67,12 +70,8 @@ def regate(
             break
         source = out[i]
         projected = project(source, left) + tones * source.amplitudes(measured)
-
-        def grown(start: Source, towards: NDArray[np.complex64] = projected) -> Source:
-            return replace(start, gate=gates.grow(start, measured, towards, share * cost, most_lines))
-
-        fresh = grown(replace(source, gate=Gate())) if anew and len(source.gate.lines) > 1 else None
-        exchange([i], [grown(source)])
+        fresh = grown(replace(source, gate=Gate()), projected) if anew and len(source.gate.lines) > 1 else None
+        exchange([i], [grown(source, projected)])
         if fresh and not fresh.gate.dark:
             # with the gain that it had, which fits where its gate was open, it seldom is the better one
             whole = left.with_channels(left.channels.copy())

@@ -23,7 +23,7 @@ from wavefix.training.spherical.state import (
 )
 
 _MOTIONS = 6
-_NEAR = 40
+_NEAR = 40  # locations next to a line, for each antenna, that tell where it is
 
 
 @dataclass(frozen=True, eq=False)
