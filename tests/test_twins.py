@@ -15,8 +15,8 @@ from wavefix.training.spherical import edges, gates, rounds
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.search import alike
 from wavefix.training.spherical.state import Measured, Source, add, energy, residual
-from wavefix.training.spherical.system import refine
-from wavefix.training.spherical.twins import explained_anew
+from wavefix.training.spherical.system import fit_gains, refine
+from wavefix.training.spherical.twins import explained_anew, upright
 
 BESIDE = np.array([60.0, 15.0, 7.5])  # the ground is 1.5 m below the users
 BELOW = np.array([60.0, 15.0, -10.5])
@@ -83,6 +83,42 @@ def test_a_group_of_pieces_is_replaced_by_a_path_and_its_mirror_image() -> None:
     assert residual(found, measured).energy < 1.1 * street({}).energy  # the noise alone
 
 
+def varying(position: np.ndarray, gain: complex, slopes: tuple[float, float], measured: Measured) -> Source:
+    """A source whose gain varies by ``slopes``, along its variables."""
+    one = plain(position, gain).with_degree(1, measured)
+    return replace(one, coefficients=gain * np.array([1.0, *slopes]))
+
+
+def test_gains_that_vary_do_not_hide_where_the_sources_are() -> None:
+    measured = street({})
+    truth = [varying(BESIDE, 60.0 + 0j, (0.06, -0.03), measured), varying(BELOW, -30.0 + 12j, (-0.09, 0.06), measured)]
+    add(truth, measured)
+    wrong = [plain(BESIDE - [0, 0, 1.0], 60.0 + 0j), plain(BELOW - [0, 0, 0.9], -30.0 + 12j)]
+    wrong = fit_gains([one.with_degree(1, measured) for one in wrong], measured)
+    wrong, cost = refine(wrong, measured, 20, 1e-3, 1e-4)
+    assert abs(abs(wrong[0].position[2]) - 7.5) > 0.5  # gains that imitate the right phases hold it there
+    left = residual(wrong, measured)
+    found, gain = explained_anew(wrong, left, 0.01 * cost, np.random.default_rng(1))
+    assert gain > 0.9 * cost
+    assert residual(found, measured).energy < 0.05 * cost
+    assert sorted(abs(one.position[2]) for one in found) == pytest.approx([7.5, 10.5], abs=0.2)
+
+
+def test_an_array_is_set_upright_with_its_phases_on_the_mean_ray() -> None:
+    measured = street({})
+    array, ray = measured.offsets, -BESIDE / np.linalg.norm(BESIDE)
+    for flip in (np.eye(3), np.diag([1.0, -1.0, -1.0])):
+        level = replace(plain(BESIDE, 1.0 + 0j), rotation=flip)
+        assert upright(level, measured) is level
+        axis = np.cross(ray, np.cross(ray, array[-1]))
+        tilt = np.cross(np.eye(3), 0.1 * axis / np.linalg.norm(axis))  # infinitesimal
+        tilted = replace(level, rotation=np.linalg.qr((np.eye(3) + tilt) @ flip)[0])
+        again = upright(tilted, measured)
+        assert np.abs(array @ again.rotation.T)[:, 2].max() < 1e-12
+        along = array @ (again.rotation - tilted.rotation).T @ ray
+        assert measured.wavenumber * np.abs(along).max() < 0.2
+
+
 def wall(source: Source, measured: Measured) -> np.ndarray:
     """``[n, A]``: whether the ray passes an upright edge on its free side."""
     at = source.arms(measured.offsets)[:, :2]
@@ -127,6 +163,23 @@ def test_an_edge_is_placed_by_the_antennas_next_to_it() -> None:
     placed = edges.place_edges(beside, measured, chosen_antennas(measured, 8), np.inf)
     assert [one.gate.leaves for one in placed] == [gate.leaves] * 2
     assert residual(placed, measured).energy < 0.2 * before
+
+
+def test_a_path_behind_an_edge_keeps_its_gate() -> None:
+    pair, measured = behind_a_wall()
+    hidden = replace(pair[0], gate=gates.grow_together(pair, measured, 1e-3 * measured.energy, 4))
+    other = plain(np.array([60.0, 13.5, 7.5]), 45.0 + 0j)  # seen from everywhere
+    whole = street({(60.0, 13.5, 7.5): 45.0 + 0j}, len(measured.positions))
+    add([hidden], whole)
+    near = [
+        replace(other, position=other.position + np.array([0.01, 0.02, 0.1])),
+        replace(hidden, coefficients=0.8 * hidden.coefficients),
+    ]
+    left = residual(near, whole)
+    found, gain = explained_anew(near, left, 0.01 * left.energy, np.random.default_rng(1))
+    assert gain > 0.9 * left.energy
+    assert len(found) == 2
+    assert residual(found, whole).energy < 0.05 * left.energy
 
 
 def test_pruning_ends_where_sources_are_the_same() -> None:

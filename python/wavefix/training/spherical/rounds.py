@@ -245,7 +245,7 @@ def one_round(
     thin = searched.thin
     trial = State(list(state.sources), state.errors)
     with stages("groups"):
-        if number >= _REGROUPED and trial.sources:
+        if number >= _REGROUPED and trial.sources and not (later and number % 2):
             most = min(_AT_ONCE[later], max_sources - len(trial.sources))
             trial.sources = regroup(trial.sources, thin, _LEAST_DIVISION, most, rng)
     with stages("search"):

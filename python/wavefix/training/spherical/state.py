@@ -60,6 +60,11 @@ class Measured:
         factors = None if self.factors is None else self.factors[rows]
         return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors)
 
+    def at_tones(self, tones: slice) -> Measured:
+        """At some of the frequencies."""
+        channels = np.ascontiguousarray(self.channels[:, :, tones])
+        return replace(self, channels=channels, frequencies=np.ascontiguousarray(self.frequencies[tones]))
+
     def weighted(self, factors: Floats) -> Measured:
         """With each location multiplied by its factor."""
         channels = self.channels * factors.astype(np.float32)[:, None, None]

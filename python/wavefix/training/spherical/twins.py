@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
+from wavefix.training.spherical.cells import plain_source
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
-_ROWS, _ANTENNAS = 120, 8  # locations and antennas of a pair's refinement
+_ROWS, _ANTENNAS, _TONES = 120, 8, 16  # of a group's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _LEAST_ROWS = 12
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
 _ITERATIONS = 20
+_FAILURES = 2  # sources of a group that explain nothing, one after the other: no more are tried
+_SHUT = 0.02  # of the samples
+_TURNS = 3600
+_TILTED = 0.02  # of the array's size, that its ends may move when it is set upright
 
 
 def explained_anew(
@@ -33,33 +38,85 @@ def explained_anew(
         return list(group), 0.0
     rows = some_of(lit, _ROWS, rng)
     antennas = np.unique(np.linspace(0, len(left.offsets) - 1, _ANTENNAS).round().astype(np.intp))
-    own = left.part(rows, antennas)
+    every = max(1, len(left.frequencies) // _TONES)
+    own = left.part(rows, antennas).at_tones(slice(every // 2, None, every))
     share = own.channels.size / (len(lit) * left.channels[0].size)
     least_gain *= share
     before = own.energy
     if len(group) == 1 and before < least_gain:
         return list(group), 0.0
     add(group, own, 1.0)
-    leader, *others = (replace(source, gate=Gate()) for source in group)
-    seconds = _second(leader, own, least_gain)
-    if not others and not seconds:
+    best = _settled([replace(group[0], gate=Gate())], own, [group[0].degree])
+    # one more at a time, as its gate has it and without: of the choices, the best one
+    steps = [[(replace(source, gate=gate), source) for gate in _gates(source, own)] for source in group[1:]] or [[]]
+    steps[0] += [(second, group[0]) for second in _second(best.constant[0], own, least_gain)]
+    failures, shadows = 0, [group[0]]
+    for choices in filter(None, steps):
+        trials = [
+            (_settled([*best.constant, source], own, [shadow.degree for shadow in (*shadows, like)]), like)
+            for source, like in choices
+        ]
+        trial, like = min(trials, key=lambda one: one[0].cost)
+        if trial.cost < best.cost - least_gain:
+            best, shadows, failures = trial, [*shadows, like], 0
+        elif (failures := failures + 1) == _FAILURES:
+            break
+    if len(best.varying) == len(group) == 1 and best.cost > before - least_gain:
         return list(group), 0.0
-    # one more at a time: of the first two choices, the better one
-    pending = list(zip(others, group[1:], strict=True))
-    steps = [[*((second, group[0]) for second in seconds), *pending[:1]], *([one] for one in pending[1:])]
-    (best, cost), shadows = refine([leader], own, _ITERATIONS), [group[0]]
-    for choices in steps:
-        more, limit, last = best, cost - least_gain, group[0]
-        for source, shadow in choices:
-            trial, after = refine(fit_gains([*best, source], own), own, _ITERATIONS, 1e-3, 1e-4)
-            if after < limit:
-                more, limit, last = trial, after, shadow
-        if more is not best:
-            best, cost, shadows = more, limit, [*shadows, last]
-    if len(best) == len(group) == 1:
-        return list(group), 0.0
-    shaded = [shaded_as(source, shadow, left) for source, shadow in zip(best, shadows, strict=True)]
-    return shaded, (before - cost) / share
+    shaded = [shaded_as(source, shadow, left) for source, shadow in zip(best.varying, shadows, strict=True)]
+    return shaded, (before - best.cost) / share
+
+
+def _gates(source: Source, own: Measured) -> list[Gate]:
+    """None, which may be what a piece of another source lacks, and its own, where that shuts out some of ``own``."""
+    shut = np.mean(source.gate_values(own) < 0.5)
+    return [Gate(), source.gate] if shut > _SHUT else [Gate()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Settled:
+    """Sources with constant gains, with gains of their degrees, and the energy that the latter leave."""
+
+    constant: list[Source]
+    varying: list[Source]
+    cost: float
+
+
+def _settled(sources: Sequence[Source], own: Measured, degrees: Sequence[int]) -> _Settled:
+    """Constant gains first: a complex gain that varies with the direction imitates the phases of another place, and
+    from there no step lowers the energy much."""
+    plain = [replace(plain_source(source.position, source.rotation), gate=source.gate) for source in sources]
+    level = [upright(source, own) for source in plain]
+    trials = []
+    for start in [plain] if level == plain else [plain, level]:
+        constant = refine(fit_gains(start, own), own, _ITERATIONS)[0]
+        varying = [source.with_degree(degree, own) for source, degree in zip(constant, degrees, strict=True)]
+        trials.append(_Settled(constant, *refine(fit_gains(varying, own), own, _ITERATIONS, 1e-3, 1e-4)))
+    return min(trials, key=lambda one: one.cost)
+
+
+def upright(source: Source, measured: Measured) -> Source:
+    """The array as walls and grounds mirror it, not tilted, turned so that its phases on the mean ray stay. Where a
+    tilt hardly changes the phases, it makes up for a wrong height."""
+    ray = source.rays(measured.at_middle_antenna())[1][:, 0].mean(axis=0)
+    arms = measured.offsets @ source.rotation.T
+    angles = 2 * np.pi * np.arange(_TURNS) / _TURNS
+    best, least = source, np.inf
+    for flip in (np.eye(3), np.diag([1.0, -1.0, -1.0])):
+        x, y, z = (measured.offsets @ flip.T).T[..., None]
+        turned = np.stack(
+            [np.cos(angles) * x - np.sin(angles) * y, np.sin(angles) * x + np.cos(angles) * y, z + 0 * angles]
+        )
+        difference = turned - arms.T[..., None]
+        cost = np.sum(np.tensordot(ray, difference, 1) ** 2, axis=0) + 1e-3 * np.sum(difference**2, axis=(0, 1))
+        k = int(np.argmin(cost))
+        if cost[k] < least:
+            c, s = np.cos(angles[k]), np.sin(angles[k])
+            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ flip
+            least = cost[k]
+            moved = float(np.max(np.abs(difference[..., k])))
+            best = replace(source, rotation=rotation) if moved > _TILTED * np.ptp(measured.offsets) else source
+    return best
 
 
 def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
