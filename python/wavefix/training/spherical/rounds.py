@@ -119,13 +119,13 @@ def covering(sources: list[Source], measured: Measured, count: int, rng: np.rand
     return measured.part(np.flatnonzero(chosen))
 
 
-def with_degree(sources: list[Source], degree: int, measured: Measured) -> list[Source]:
-    """Gains of a degree that suits how much the directions of their rays vary and how many locations see them; never a
-    lower one than before, whose terms would be lost."""
+def with_degree(sources: list[Source], degree: int, measured: Measured, beyond: int = 0) -> list[Source]:
+    """Gains of a degree that suits how much the directions of their rays vary, and ``beyond`` more, and how many
+    locations see them; never a lower one than before, whose terms would be lost."""
     out = []
     for source in sources:
         spread, seen = source.directions(measured)
-        own = 1 + int(np.searchsorted(_SPREADS, spread))
+        own = 1 + beyond + int(np.searchsorted(_SPREADS, spread))
         while own > 0 and 3 * (own + 1) * (own + 2) // 2 > seen:
             own -= 1
         wanted = min(degree, own)
@@ -141,13 +141,14 @@ def joint(
     iterations: int,
     rng: np.random.Generator,
     deadline: float = float("inf"),
+    beyond: int = 0,
 ) -> list[Source]:
     """Gains by least squares, then everything by Levenberg-Marquardt, whose damping holds back gains of waves that are
     nearly alike; both at some locations, and undone where the others disagree."""
     if not sources:
         return sources
     part = covering(sources, measured, count, rng)
-    best = with_degree(sources, degree, part)
+    best = with_degree(sources, degree, part, beyond)
     cost = energy(residual(best, measured).channels)
     for step in (fit_gains, lambda ones, where: refine(ones, where, iterations, deadline=deadline)[0]):
         trial = step(best, part)
@@ -297,12 +298,12 @@ def finish(
             moved_held, moves = errors.most_probable(best.sources, held)
             penalty = moves / held.energy
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
+        with stages("finish: refine"):
+            where = thin.weighted(clipping(best.sources, thin))
+            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline, beyond=number + 1))
+        if time.monotonic() > deadline:
+            break
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, rng, deadline, anew=number == 0))
             keep(place_edges(best.sources, moved, few, deadline))
-        if time.monotonic() > deadline:
-            break
-        with stages("finish: refine"):
-            where = thin.weighted(clipping(best.sources, thin))
-            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline))
     return best
