@@ -14,6 +14,18 @@ from wavefix.training.spherical.cells import plain_source
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
+
+def about_vertical(count: int) -> Floats:
+    """``[count, 3, 3]``: rotations by a full turn in equal steps."""
+    angles = 2 * np.pi * np.arange(count) / count
+    out = np.zeros((count, 3, 3))
+    out[:, 0, 0] = out[:, 1, 1] = np.cos(angles)
+    out[:, 1, 0] = np.sin(angles)
+    out[:, 0, 1] = -np.sin(angles)
+    out[:, 2, 2] = 1.0
+    return out
+
+
 _ROWS, _ANTENNAS, _TONES = 120, 8, 16  # of a group's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _LEAST_ROWS = 12
@@ -22,7 +34,7 @@ _STARTS = 2
 _ITERATIONS = 20
 _FAILURES = 2  # sources of a group that explain nothing, one after the other: no more are tried
 _SHUT = 0.02  # of the samples
-_TURNS = 3600
+_UPRIGHT = np.concatenate([about_vertical(3600), about_vertical(3600) * [1.0, -1.0, -1.0]])  # and upside down
 _TILTED = 0.02  # of the array's size, that its ends may move when it is set upright
 
 
@@ -99,24 +111,11 @@ def upright(source: Source, measured: Measured) -> Source:
     """The array as walls and grounds mirror it, not tilted, turned so that its phases on the mean ray stay. Where a
     tilt hardly changes the phases, it makes up for a wrong height."""
     ray = source.rays(measured.at_middle_antenna())[1][:, 0].mean(axis=0)
-    arms = measured.offsets @ source.rotation.T
-    angles = 2 * np.pi * np.arange(_TURNS) / _TURNS
-    best, least = source, np.inf
-    for flip in (np.eye(3), np.diag([1.0, -1.0, -1.0])):
-        x, y, z = (measured.offsets @ flip.T).T[..., None]
-        turned = np.stack(
-            [np.cos(angles) * x - np.sin(angles) * y, np.sin(angles) * x + np.cos(angles) * y, z + 0 * angles]
-        )
-        difference = turned - arms.T[..., None]
-        cost = np.sum(np.tensordot(ray, difference, 1) ** 2, axis=0) + 1e-3 * np.sum(difference**2, axis=(0, 1))
-        k = int(np.argmin(cost))
-        if cost[k] < least:
-            c, s = np.cos(angles[k]), np.sin(angles[k])
-            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ flip
-            least = cost[k]
-            moved = float(np.max(np.abs(difference[..., k])))
-            best = replace(source, rotation=rotation) if moved > _TILTED * np.ptp(measured.offsets) else source
-    return best
+    moves = measured.offsets @ (_UPRIGHT - source.rotation).swapaxes(1, 2)
+    along = moves @ ray
+    best = int(np.argmin(np.sum(along**2, axis=1) + 1e-3 * np.sum(moves**2, axis=(1, 2))))
+    tilted = np.max(np.abs(moves[best])) > _TILTED * np.ptp(measured.offsets)
+    return replace(source, rotation=_UPRIGHT[best]) if tilted else source
 
 
 def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
