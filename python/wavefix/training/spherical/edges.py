@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
-from wavefix.training.spherical.search import phase_differences, spread_locations
+from wavefix.training.spherical.search import TWINS, phase_differences, spread_locations
 from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, project, residual
 from wavefix.training.spherical.twins import refined_where_seen
 
-_TWINS = 4.0  # radians
 _PLACED = 500  # locations that tell where an edge lies
 
 
@@ -77,7 +76,7 @@ def regate(
             whole = left.with_channels(left.channels.copy())
             add([out[i]], whole)
             exchange([i], refined_where_seen([fresh], whole, rng))
-        twins = np.flatnonzero((difference[i] < _TWINS) & (strength < strength[i]))
+        twins = np.flatnonzero((difference[i] < TWINS) & (strength < strength[i]))
         if anew and len(twins):
             group = [i, *twins[np.argsort(-strength[twins])]]
             whole = left.with_channels(left.channels.copy())

@@ -21,7 +21,7 @@ _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
-_GROUPED, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
+TWINS, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
 _ALIKE = 6.0  # radians below which they are not added in one round
 
 
@@ -99,7 +99,7 @@ def alike(sources: Sequence[Source], measured: Measured) -> list[list[int]]:
         leaders = [group[0] for group in groups]
         differences = [np.std((phases[i] - phases[leader])[seen[i]]) if seen[i].any() else np.inf for leader in leaders]
         closest = int(np.argmin(differences)) if groups else 0
-        if groups and differences[closest] < _GROUPED:
+        if groups and differences[closest] < TWINS:
             groups[closest].append(int(i))
         else:
             groups.append([int(i)])

@@ -15,15 +15,15 @@ from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
 
-def about_vertical(count: int) -> Floats:
-    """``[count, 3, 3]``: rotations by a full turn in equal steps."""
+def _upright(count: int) -> Floats:
+    """``[2 * count, 3, 3]``: turns about the vertical in equal steps, and the same upside down."""
     angles = 2 * np.pi * np.arange(count) / count
     out = np.zeros((count, 3, 3))
     out[:, 0, 0] = out[:, 1, 1] = np.cos(angles)
     out[:, 1, 0] = np.sin(angles)
     out[:, 0, 1] = -np.sin(angles)
     out[:, 2, 2] = 1.0
-    return out
+    return np.concatenate([out, out * [1.0, -1.0, -1.0]])
 
 
 _ROWS, _ANTENNAS, _TONES = 120, 8, 16  # of a group's refinement
@@ -33,8 +33,8 @@ _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from i
 _STARTS = 2
 _ITERATIONS = 20
 _FAILURES = 2  # sources of a group that explain nothing, one after the other: no more are tried
-_SHUT = 0.02  # of the samples
-_UPRIGHT = np.concatenate([about_vertical(3600), about_vertical(3600) * [1.0, -1.0, -1.0]])  # and upside down
+_SHUT = 0.02  # of the samples, that a gate must shut out to be tried beside none
+_UPRIGHT = _upright(3600)
 _TILTED = 0.02  # of the array's size, that its ends may move when it is set upright
 
 
@@ -128,7 +128,7 @@ def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Ge
 
 
 def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
-    """Dark copies of ``source`` in the two directions in which its phase changes least, those that explain most first;
+    """Copies of ``source`` in the two directions in which its phase changes least, those that explain most first;
     none where the best copy at rest explains less than half of ``least_gain``."""
     count, tones = _SCANNED
     few = own.part(slice(None, None, max(1, len(own.positions) // count)))
@@ -147,8 +147,7 @@ def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
             basis = np.linalg.qr(waves - present @ (present.conj().T @ waves))[0]
             found.append((float(np.linalg.norm(basis.conj().T @ wanted)) ** 2, len(found), moved))
     found.sort(key=lambda one: -one[0])
-    starts = [one for gain, _, one in found[:_STARTS] if gain > least_gain / 2]
-    return [replace(one, coefficients=np.zeros_like(one.coefficients)) for one in starts]
+    return [one for gain, _, one in found[:_STARTS] if gain > least_gain / 2]
 
 
 def _waves(source: Source, measured: Measured, tones: NDArray[np.intp]) -> NDArray[np.complex128]:
