@@ -80,16 +80,9 @@ void Envelopes::build(const Query& query, const SearchBox& box, double spacing, 
 /// Whether a point of the box lies in the region, give or take a wavelength.
 bool Envelopes::in_region(const double* offset) const {
   const ModelCommon& common = plan_.model->common;
-  double position[3];
-  to_position(offset, position);
-  for (std::size_t d = 0; d < dimension_; ++d) {
-    double y = 0.0;
-    for (std::size_t c = 0; c < 3; ++c) y += (position[c] - common.region.origin[c]) * common.region.basis[3 * d + c];
-    if (!(y >= common.region.lower[d] - common.wavelength && y <= common.region.upper[d] + common.wavelength)) {
-      return false;
-    }
-  }
-  return true;
+  Point position;
+  to_position(offset, position.data());
+  return outside(common.region, position) <= common.wavelength;
 }
 
 /// Uses up gram_.

@@ -161,7 +161,7 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
   double error = 0.0;
   // of the interpolated cost, if it is that of the minimum that was reached
   const auto count_error = [&](const Point& from, double interpolated, const Refined& refined) {
-    if (distance(from, refined.result.position) >= 0.125 * wavelength) return;
+    if (distance(from, refined.result.position) >= 0.5 * wavelength) return;
     error = std::max(error, std::abs(reached_by(refined) - interpolated));
   };
   std::size_t count = 0;
@@ -188,25 +188,6 @@ bool FixSearch::refine_best(const Query& query, double finer, std::size_t first)
     if (refined.result.cost < refined_[best_].result.cost) best_ = refined_.size() - 1;
   }
   return true;
-}
-
-/// around_: points in all directions from a position, along the region's axes and between them.
-void FixSearch::look_around(const Point& position, double radius) {
-  const Region& region = plan_.model.region();
-  around_.clear();
-  const int all = region.dimension() == 1 ? 3 : region.dimension() == 2 ? 9 : 27;
-  for (int code = 0; code < all; ++code) {
-    double step[3] = {}, square = 0.0;
-    for (std::size_t d = 0, rest = static_cast<std::size_t>(code); d < region.dimension(); ++d, rest /= 3) {
-      const double sign = static_cast<double>(rest % 3) - 1.0;
-      square += sign * sign;
-      for (std::size_t c = 0; c < 3; ++c) step[c] += sign * region.basis[3 * d + c];
-    }
-    if (square == 0.0) continue;
-    Point point = position;
-    for (std::size_t c = 0; c < 3; ++c) point[c] += radius / std::sqrt(square) * step[c];
-    around_.push_back(point);
-  }
 }
 
 /// A minimum's cost with uncertain gains, unless it is too high or the minimum known.
@@ -248,7 +229,7 @@ void FixSearch::reconsider(const Query& query, bool gains) {
   for (int turn = 0; turn < most_turns; ++turn) {
     const Refined center = weighed_[best_];
     for (std::size_t i = 0; i < (gains ? 2 : 1); ++i) {
-      look_around(center.result.position, radii[i]);
+      points_around(plan_.model.region(), center.result.position, radii[i], around_);
       for (const Point& start : around_) weigh(query, refine_from(start, center.interpolated));
     }
     if (weighed_[best_].doubtful >= center.doubtful) break;

@@ -51,7 +51,6 @@ class FixSearch {
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
-  void look_around(const Point& position, double radius);
   void weigh(const Query& query, const Refined& minimum);
   bool refine_best(const Query& query, double finer, std::size_t first);
 

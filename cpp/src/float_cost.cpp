@@ -12,6 +12,8 @@ namespace wavefix {
 namespace {
 
 constexpr double pi = 3.14159265358979323846;
+constexpr double edge = 5e-3;  // of the energy, that a step over the edge of a gate loses at least
+constexpr int most_edges = 4;  // that one descent steps over
 
 }  // namespace
 
@@ -54,6 +56,7 @@ FloatCost::FloatCost(const PathPlan& plan)
   solved_.resize(n);
   turns_.resize(capacity);
   phasors_.resize(2 * capacity);
+  around_.reserve(26);
 }
 
 /// Shapes and their slopes; products with the query's profile.
@@ -209,14 +212,14 @@ void FloatCost::confirm(const Query& query, FloatPoint& point) {
   point.confirmed = true;
 }
 
-void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& point) {
+/// False where steps that the slopes promise lose energy, as across the edge of a gate.
+bool FloatCost::settle(const Query& query, const Limits& limits, FloatPoint& point) {
   const Region& region = plan_.model->common.region;
   const double size = static_cast<double>(plan_.antennas() * plan_.model->common.n_subcarriers());
   double damping = 1e-3;
+  double lost = 0.0;
   int refused = 0;
   FloatPoint trial;
-  ridge_ = query.ridge;
-  linearize(query, point.position.data(), point);
   for (int iteration = 0; iteration < limits.iterations && refused < 3; ++iteration) {
     // what the paths do not explain is noise at most, and the ridge follows it
     const double unexplained = std::max(1.0 - point.explained / query.energy, 1e-6);
@@ -244,7 +247,7 @@ void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& po
     if (settled && (std::sqrt(moved) <= limits.shortest || point.gradient.dot(step) <= 0.5 * variance)) {
       point.explained += point.gradient.dot(step);
       point.position = there;
-      break;
+      return true;
     }
     linearize(query, there.data(), trial);
     if (trial.explained > point.explained) {
@@ -254,8 +257,39 @@ void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& po
     } else {
       damping *= 10.0;
       ++refused;
+      lost = point.explained - trial.explained;
     }
   }
+  return refused < 3 || lost < edge * query.energy;
+}
+
+bool FloatCost::step_over(const Query& query, const Limits& limits, FloatPoint& point) {
+  const Region& region = plan_.model->common.region;
+  const Point center = point.position;
+  bool better = false;
+  FloatPoint trial;
+  for (const double radius : {limits.longest, 0.5 * limits.longest}) {
+    points_around(region, center, radius, around_);
+    for (const Point& there : around_) {
+      if (outside(region, there) > limits.margin) continue;
+      linearize(query, there.data(), trial);
+      if (!(trial.explained > point.explained)) continue;
+      point = trial;
+      better = true;
+    }
+  }
+  return better;
+}
+
+void FloatCost::descend(const Query& query, const Limits& limits, FloatPoint& point) {
+  ridge_ = query.ridge;
+  linearize(query, point.position.data(), point);
+  bool at_edge = false;
+  for (int turn = 0; turn < most_edges && !settle(query, limits, point); ++turn) {
+    at_edge = true;
+    if (!step_over(query, limits, point)) break;
+  }
+  point.at_edge = at_edge;
 }
 
 }  // namespace wavefix

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "path_pairs.hpp"
+#include "points.hpp"
 #include "wavefix/channel_model.hpp"
 
 namespace wavefix {
@@ -44,6 +45,7 @@ struct FloatPoint {
   std::array<double, 48> directions{};  // [paths, 3] of the strongest ones
   std::size_t paths = 0;
   bool confirmed = false;
+  bool at_edge = false;   // the descent met the edge of a gate
   double steepest = 0.0;  // the largest rate, in radians a meter, at which the antennas of a path lose step
 };
 
@@ -62,10 +64,12 @@ class FloatCost {
   /// Replaces what the tables say a point explains, which is off by some thousandths of the query, and by more where
   /// paths are hard to tell apart, by what its gains do explain: ||H||^2 - ||H - sum g_l psi_l||^2 without tables.
   void confirm(const Query& query, FloatPoint& point);
-  /// Levenberg-Marquardt from point.position.
+  /// Levenberg-Marquardt from point.position. Where an edge of a gate ends it, it goes on from the best point around.
   void descend(const Query& query, const Limits& limits, FloatPoint& point);
 
  private:
+  bool settle(const Query& query, const Limits& limits, FloatPoint& point);
+  bool step_over(const Query& query, const Limits& limits, FloatPoint& point);
   void take_slopes(const double* position);
   void add_pairs();
   void project(FloatPoint& point);
@@ -79,6 +83,7 @@ class FloatCost {
   std::vector<float> real_, imag_;       // [paths, 1 + d, A]: shapes and their slopes
   std::vector<float> delay_slope_;       // [paths, d, groups]
   std::vector<double> turns_, phasors_;  // [paths], [2, paths]
+  std::vector<Point> around_;
   ComplexMatrix gram_, slope_gram_[3], slope_pairs_[9];
   ComplexVector products_, gains_, slope_products_[3], spread_[3], solved_;
   double steepest_ = 0.0, ridge_ = 0.0;

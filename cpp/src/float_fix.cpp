@@ -20,6 +20,7 @@ namespace {
 constexpr double prior_gain = 3.0;  // standard deviation of a free gain, relative to the model's
 constexpr int descent_steps = 25;
 constexpr FixSearch::Effort hard{2.0, 10.0};
+constexpr double rival = 0.9;        // of what the best start explains
 constexpr double usual_error = 2.0;  // times the validation error, which edges have most of
 
 /// What one thread needs.
@@ -103,13 +104,16 @@ class FloatFix final : public Strategy {
     return minima;
   }
 
-  /// Goes on as long as the fix is suspect: the best start, the others, more starts and finer nodes.
+  /// Goes on as long as the fix is suspect: the best start, the others, more starts and finer nodes. Where the edge of
+  /// a gate stopped the descent, starts that come close are followed in any case: a wrong fix may cost little more than
+  /// the float solution next to it.
   void search(Worker& worker) const {
     const auto starts = static_cast<std::size_t>(options_.coarse_starts);
     plan_->map->search(plan_->paths, worker.query, starts, worker.coarse);
-    follow(worker, 0, 1, 0.0);
+    std::size_t next = follow(worker, 0, 1, 0.0);
+    if (worker.floats.front().at_edge) next = follow(worker, next, starts, rival);
     if (settled(worker)) return;
-    follow(worker, 1, starts, 0.7);
+    follow(worker, next, starts, 0.7);
     if (settled(worker)) return;
     plan_->map->search(plan_->paths, worker.query, 4 * starts, worker.coarse);
     follow(worker, 0, 4 * starts, 0.4);
@@ -129,8 +133,8 @@ class FloatFix final : public Strategy {
   }
 
   /// Float solutions from the coarse starts [first, last) that explain at least `share` of what the best start does,
-  /// and the fixes around them.
-  void follow(Worker& worker, std::size_t first, std::size_t last, double share) const {
+  /// and the fixes around them. Returns the first start that explains less.
+  std::size_t follow(Worker& worker, std::size_t first, std::size_t last, double share) const {
     const CoarseMap& map = *plan_->map;
     const Query& query = worker.query;
     const double wavelength = model_.wavelength();
@@ -138,7 +142,8 @@ class FloatFix final : public Strategy {
                                    0.5 * map.grid().spacing + options_.region_margin * wavelength,
                                    plan_->model_variance(query)};
     const auto& starts = worker.coarse.fine;
-    for (std::size_t i = first; i < std::min(last, starts.size()); ++i) {
+    std::size_t i = first;
+    for (; i < std::min(last, starts.size()); ++i) {
       if (starts[i].explained < share * starts.front().explained) break;
       FloatPoint point;
       map.grid().position(starts[i].point, point.position.data());
@@ -159,6 +164,7 @@ class FloatFix final : public Strategy {
         worker.fix.explore(query, point, {});
       }
     }
+    return i;
   }
 
   /// Is the fix about as good as the best float solution, which is free to choose the gains? Otherwise it is in a wrong

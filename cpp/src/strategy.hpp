@@ -3,21 +3,17 @@
 #pragma once
 
 #include <array>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
 
+#include "points.hpp"
 #include "wavefix/localizer.hpp"
 
 namespace wavefix {
 
-using Point = std::array<double, 3>;
-
 inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-
-inline double distance(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
 
 /// What a strategy found for one query.
 struct Minima {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "wavefix/channel_model.hpp"
+
+namespace wavefix {
+
+using Point = std::array<double, 3>;
+
+inline double distance(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
+
+/// How far a point is outside the region along the axis where it is farthest; negative inside.
+double outside(const Region& region, const Point& point);
+
+/// Points in all directions from a position, along the region's axes and between them.
+void points_around(const Region& region, const Point& position, double radius, std::vector<Point>& points);
+
+}  // namespace wavefix
