@@ -144,7 +144,7 @@ def draw_growth(path: Path) -> None:
     from matplotlib import pyplot
 
     curves = rows_of("growth")
-    figure, axes = pyplot.subplots(4, 3, figsize=(9, 10))
+    figure, axes = pyplot.subplots(6, 3, figsize=(9, 15))
     for axis in axes.ravel()[len(curves) :]:
         axis.remove()
     for axis, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):

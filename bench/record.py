@@ -17,6 +17,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy reads t
 
 import functools
 import json
+import multiprocessing
+import resource
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -183,8 +185,19 @@ def locate() -> list[dict[str, Any]]:
 Cost = tuple[float, int]  # seconds of one, bytes held between calls
 
 
+def fit_once(locations: int, antennas: int, subcarriers: int) -> Cost:
+    """Two rounds of a fit; the memory is what the process grows by."""
+    scene = wfx.Scene.named("plaza").with_(antennas=antennas, subcarriers=subcarriers, region_size=2.5)
+    data = wfx.simulate(scene, n=locations, seed=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = process_time()
+    wfx.fit(data, max_rounds=2, progress=False)
+    seconds = process_time() - start
+    return seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
 def growth() -> dict[str, Any]:
-    """Seconds of one fix, of one channel and of one search query, and bytes held, one quantity changed at a time."""
+    """Seconds of one fix, channel, refinement, search query and fit, and bytes held, one quantity changed at a time."""
 
     def fix(antennas: int = 64, subcarriers: int = 64, paths: int = 12, width: float = 6.0, batch: int = 40) -> Cost:
         model = street(antennas=antennas, subcarriers=subcarriers, paths=paths, size=width)
@@ -201,6 +214,19 @@ def growth() -> dict[str, Any]:
         out = np.empty((16, antennas, subcarriers), np.complex64)
         seconds = interleaved({"": lambda: model.synthesize(x, out=out, threads=1)}, 7)[""] / 16
         return seconds, model.nbytes
+
+    def refinement(antennas: int = 64, subcarriers: int = 64, paths: int = 12, batch: int = 40) -> Cost:
+        model = street(antennas=antennas, subcarriers=subcarriers, paths=paths)
+        region = model.region
+        y = np.random.default_rng(1).uniform(region.lower, region.upper, (batch, 2))
+        x = region.origin + y @ region.basis
+        channels, start = add_noise(model.synthesize(x), 20.0), x + np.array([0.003, 0.003, 0.0])
+        seconds = interleaved({"": lambda: wfx.refine(model, channels, start, threads=1)}, 7)[""] / batch
+        return seconds, model.nbytes
+
+    def fit(locations: int = 1000, antennas: int = 32, subcarriers: int = 32) -> Cost:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(fit_once, (locations, antennas, subcarriers))
 
     @functools.lru_cache(maxsize=1)
     def entries_of(antennas: int, subcarriers: int, n: int) -> Case:
@@ -220,6 +246,13 @@ def growth() -> dict[str, Any]:
         "channel: antennas": (lambda n: channel(antennas=n), [16, 32, 64, 128]),
         "channel: subcarriers": (lambda n: channel(subcarriers=n), [16, 32, 64, 128, 256]),
         "channel: atoms": (lambda n: channel(sources=n), [4, 8, 16, 32, 64, 128, 256]),
+        "refine: antennas": (lambda n: refinement(antennas=n), [8, 16, 32, 64, 128]),
+        "refine: subcarriers": (lambda n: refinement(subcarriers=n), [8, 16, 32, 64, 128, 256]),
+        "refine: atoms": (lambda n: refinement(paths=n), [2, 4, 8, 12, 15]),
+        "refine: batch": (lambda n: refinement(batch=n), [1, 4, 16, 64]),
+        "fit: locations": (lambda n: fit(locations=n), [250, 500, 1000, 2000, 4000]),
+        "fit: antennas": (lambda n: fit(antennas=n), [16, 32, 64, 128]),
+        "fit: subcarriers": (lambda n: fit(subcarriers=n), [16, 32, 64, 128]),
         "search: entries": (lambda n: query(entries=n), [2500, 5000, 10_000, 20_000, 40_000]),
         "search, 8x8: entries": (lambda n: query(n, antennas=8, subcarriers=8), [1000, 10_000, 100_000, 1_000_000]),
         "search: batch": (lambda n: query(batch=n), [1, 4, 16, 64]),

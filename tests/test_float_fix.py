@@ -134,7 +134,7 @@ def test_edges_hide_neither_float_solutions_nor_minima() -> None:
         truth = users(model, 150, seed=2)
         channels = add_noise(model.synthesize(truth), 5.0, seed=30)[user : user + 1]
         failures += search_failures(model, channels, Localizer(model).locate(channels), truth[user : user + 1]).sum()
-    # all 5 where descents ended at edges, and where a minimum that moved did not tell how wrong its interpolated cost was
+    # all 5 where edges ended descents, and minima that moved did not tell how wrong their interpolated costs were
     assert failures <= 1  # rounding may decide
 
 
