@@ -33,7 +33,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+    if seconds < 1.0:
+        return f"{seconds * 1e6:.3g} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+    return f"{seconds:.3g} s"
 
 
 def machine() -> str:
