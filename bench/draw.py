@@ -144,21 +144,30 @@ def draw_growth(path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator
 
     curves = rows_of("growth")
     figure, axes = pyplot.subplots(6, 3, figsize=(9, 15))
     for axis in axes.ravel()[len(curves) :]:
         axis.remove()
     for axis, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):
-        axis.loglog(curve["at"], [1e3 * s for s in curve["seconds"]], "o-", color="#1f5fa8")
-        axis.set_title(f"{name} (exponent {curve['exponent']:.2f})", fontsize=8)
-        axis.set_ylabel("ms", fontsize=8)
-        axis.grid(True, which="both", alpha=0.3)
-        axis.tick_params(labelsize=7)
         memory = axis.twinx()
-        memory.loglog(curve["at"], [n / 1e6 for n in curve["bytes"]], "--", color="#b05a2c")
-        memory.set_ylabel("MB", fontsize=8)
-        memory.tick_params(labelsize=7)
+        axis.plot(curve["at"], [1e3 * s for s in curve["seconds"]], "o-", color="#1f5fa8")
+        memory.plot(curve["at"], [n / 1e6 for n in curve["bytes"]], "--", color="#b05a2c")
+        for side, unit in ((axis, "ms"), (memory, "MB")):
+            side.set_xscale("log")
+            side.set_yscale("log")
+            low, high = side.get_ylim()
+            wider = max(1.0, (10.0 / (high / low)) ** 0.5)  # a decade at least: flat curves are to look flat
+            side.set_ylim(low / wider, high * wider)
+            side.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            side.yaxis.set_major_formatter("{x:g}")
+            side.set_ylabel(unit, fontsize=8)
+            side.minorticks_off()
+            side.tick_params(labelsize=6)
+        axis.set_xticks(curve["at"], [f"{n:g}" for n in curve["at"]])
+        axis.set_title(f"{name} (exponent {curve['exponent']:.2f})", fontsize=8)
+        axis.grid(True, alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
