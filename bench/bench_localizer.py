@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from known_maps import street
 from paper_pipeline import PaperPipeline
 from plane_waves import WAVELENGTH, add_noise, plane_wave_model, random_positions
+from proof import users
 from wavefix import STRATEGIES, ChannelModel, Localizer
 from wavefix.bench_peers import SphericalPeer
 
@@ -49,9 +50,7 @@ def test_strategies(benchmark: Any, strategy: str) -> None:
 def case(request: pytest.FixtureRequest) -> Case:
     antennas, subcarriers, width = request.param
     model = street(antennas=antennas, subcarriers=subcarriers, paths=12, size=width)
-    region = model.region
-    y = np.random.default_rng(1).uniform(region.lower, region.upper, (max(BATCHES), 2))
-    truth = region.origin + y @ region.basis
+    truth = users(model, max(BATCHES), seed=1)
     channels = add_noise(model.synthesize(truth), 20.0)
     return f"locate, {antennas}x{subcarriers}, 12 sources, {width:g} m", model, truth, channels
 

@@ -36,6 +36,7 @@ from bench_dictionary import Case
 from known_maps import street
 from paper_pipeline import PaperPipeline
 from plane_waves import add_noise
+from proof import users
 from wavefix.bench import random_sources
 from wavefix.bench_peers import SphericalPeer
 from wavefix.environment import environment_record
@@ -152,9 +153,7 @@ def locate() -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     for antennas, subcarriers, width in [(16, 16, 2.0), (32, 64, 2.0), (64, 64, 2.0), (64, 64, 10.0)]:
         model = street(antennas=antennas, subcarriers=subcarriers, paths=12, size=width)
-        region = model.region
-        y = np.random.default_rng(1).uniform(region.lower, region.upper, (200, 2))
-        truth = region.origin + y @ region.basis
+        truth = users(model, 200, seed=1)
         channels = add_noise(model.synthesize(truth), 20.0)
         localizer = wfx.Localizer(model)
         times, found = [], []
@@ -168,6 +167,7 @@ def locate() -> list[dict[str, Any]]:
         row |= {"median_error": float(np.median(error)), "error_95": float(np.quantile(error, 0.95))}
         row["wrong"] = float(np.mean(error > 0.03))
         if width <= 2:
+            region = model.region
             lower, upper = (torch.from_numpy(region.origin + y @ region.basis) for y in (region.lower, region.upper))
             peer = SphericalPeer(torch, model, tables=True)
             peer.convert = lambda x: x if isinstance(x, torch.Tensor) else torch.from_numpy(x)
@@ -202,9 +202,7 @@ def growth() -> dict[str, Any]:
 
     def fix(antennas: int = 64, subcarriers: int = 64, paths: int = 12, width: float = 6.0, batch: int = 40) -> Cost:
         model = street(antennas=antennas, subcarriers=subcarriers, paths=paths, size=width)
-        region = model.region
-        y = np.random.default_rng(1).uniform(region.lower, region.upper, (batch, 2))
-        channels = add_noise(model.synthesize(region.origin + y @ region.basis), 20.0)
+        channels = add_noise(model.synthesize(users(model, batch, seed=1)), 20.0)
         localizer = wfx.Localizer(model)
         seconds = interleaved({"": lambda: localizer.locate(channels, threads=1)}, 5)[""] / batch
         return seconds, localizer.nbytes(batch)
@@ -218,9 +216,7 @@ def growth() -> dict[str, Any]:
 
     def refinement(antennas: int = 64, subcarriers: int = 64, paths: int = 12, batch: int = 40) -> Cost:
         model = street(antennas=antennas, subcarriers=subcarriers, paths=paths)
-        region = model.region
-        y = np.random.default_rng(1).uniform(region.lower, region.upper, (batch, 2))
-        x = region.origin + y @ region.basis
+        x = users(model, batch, seed=1)
         channels, start = add_noise(model.synthesize(x), 20.0), x + np.array([0.003, 0.003, 0.0])
         seconds = interleaved({"": lambda: wfx.refine(model, channels, start, threads=1)}, 7)[""] / batch
         return seconds, model.nbytes
@@ -273,8 +269,7 @@ def growth() -> dict[str, Any]:
 def threads() -> dict[str, Any]:
     """Speed-up of two threads over one, on the clock. Needs a machine with nothing else on two cores."""
     model = street(antennas=64, subcarriers=64, paths=12, size=6.0)
-    region = model.region
-    x = region.origin + np.random.default_rng(1).uniform(region.lower, region.upper, (256, 2)) @ region.basis
+    x = users(model, 256, seed=1)
     channels = add_noise(model.synthesize(x), 20.0)
     localizer, case = wfx.Localizer(model), Case("scene", 32, 64, 10_000, QUERIES)
     out = np.empty_like(channels)

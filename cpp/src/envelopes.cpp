@@ -82,7 +82,7 @@ bool Envelopes::in_region(const double* offset) const {
   const ModelCommon& common = plan_.model->common;
   Point position;
   to_position(offset, position.data());
-  return outside(common.region, position) <= common.wavelength;
+  return within(common.region, position, common.wavelength);
 }
 
 /// Uses up gram_.

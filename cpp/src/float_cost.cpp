@@ -271,7 +271,7 @@ bool FloatCost::step_over(const Query& query, const Limits& limits, FloatPoint& 
   for (const double radius : {limits.longest, 0.5 * limits.longest}) {
     points_around(region, center, radius, around_);
     for (const Point& there : around_) {
-      if (outside(region, there) > limits.margin) continue;
+      if (!within(region, there, limits.margin)) continue;
       linearize(query, there.data(), trial);
       if (!(trial.explained > point.explained)) continue;
       point = trial;

@@ -48,14 +48,7 @@ struct Localizer::Plan {
   std::unique_ptr<Strategy> strategy;
 
   bool inside(const Point& point) const {
-    const Region& region = model.region();
-    const double margin = options.region_margin * model.wavelength();
-    for (std::size_t axis = 0; axis < region.dimension(); ++axis) {
-      double y = 0.0;
-      for (std::size_t c = 0; c < 3; ++c) y += (point[c] - region.origin[c]) * region.basis[3 * axis + c];
-      if (!(y >= region.lower[axis] - margin && y <= region.upper[axis] + margin)) return false;
-    }
-    return true;
+    return within(model.region(), point, options.region_margin * model.wavelength());
   }
 
   /// (11): is the residual more than white noise and what the model misses anyway?

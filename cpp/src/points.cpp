@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "points.hpp"
 
-#include <algorithm>
-
 namespace wavefix {
 
-double outside(const Region& region, const Point& point) {
-  double farthest = -INFINITY;
+bool within(const Region& region, const Point& point, double margin) {
   for (std::size_t d = 0; d < region.dimension(); ++d) {
     double y = 0.0;
     for (std::size_t c = 0; c < 3; ++c) y += (point[c] - region.origin[c]) * region.basis[3 * d + c];
-    farthest = std::max({farthest, region.lower[d] - y, y - region.upper[d]});
+    if (!(y >= region.lower[d] - margin && y <= region.upper[d] + margin)) return false;
   }
-  return farthest;
+  return true;
 }
 
 void points_around(const Region& region, const Point& position, double radius, std::vector<Point>& points) {

@@ -13,8 +13,8 @@ using Point = std::array<double, 3>;
 
 inline double distance(const Point& a, const Point& b) { return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]); }
 
-/// How far a point is outside the region along the axis where it is farthest; negative inside.
-double outside(const Region& region, const Point& point);
+/// Whether a point lies in the region, or at most `margin` meters outside along each axis. False where it is no number.
+bool within(const Region& region, const Point& point, double margin);
 
 /// Points in all directions from a position, along the region's axes and between them.
 void points_around(const Region& region, const Point& position, double radius, std::vector<Point>& points);
