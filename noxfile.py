@@ -147,19 +147,24 @@ def cpp(session: nox.Session) -> None:
 @nox.session(reuse_venv=True)
 def sanitizers(session: nox.Session) -> None:
     """C++ tests and the core of the Python ones under address and undefined-behavior sanitizers, the fuzzers for
-    half a minute; the tests of threads under the thread sanitizer. `-- 60` fuzzes for an hour."""
-    install_for_tests(session)
+    half a minute; the tests of threads under the thread sanitizer. `-- 60` fuzzes for an hour, `-- build` compiles."""
     build = build_sanitized(session, light=True)
-    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
-    test_sanitized_extension(session, build)
-    fuzz_readers(session, build)
     # ThreadSanitizer reports false races of an OpenMP runtime that was not built with it; the threads are our own.
     # Shared, it comes without the tests that reach into the sources, none of which has threads.
     options = ("-DWAVEFIX_SANITIZE=thread", "-DWAVEFIX_OPENMP=OFF", "-DBUILD_SHARED_LIBS=ON")
-    build = build_tests(session, "tsan", *LIGHT, *options)
+    build_of_threads = build_tests(session, "tsan", *LIGHT, *options)
+    if "build" in session.posargs:
+        return
+    install_for_tests(session)
+    session.run("ctest", "--test-dir", str(build), "--output-on-failure", external=True)
+    test_sanitized_extension(session, build)
+    fuzz_readers(session, build)
     threads = ["--test-case=*thread*,*parallel*", "--no-skipped-summary"]
     session.run(
-        str(build / "cpp" / "tests" / "wavefix_tests"), *threads, external=True, env={"TSAN_OPTIONS": "halt_on_error=1"}
+        str(build_of_threads / "cpp" / "tests" / "wavefix_tests"),
+        *threads,
+        external=True,
+        env={"TSAN_OPTIONS": "halt_on_error=1"},
     )
 
 
@@ -246,7 +251,6 @@ def build_sanitized(session: nox.Session, *, light: bool = False) -> Path:
     """C++ tests, fuzzers and extension under address and undefined-behavior sanitizers, casts of floats included. A
     light build has all of them but null pointers, which the address sanitizer sees as well, and alignment: these two
     take a third of the time to compile."""
-    pip_install(session, "pybind11")
     python = (
         f"-DPython_EXECUTABLE={session.run('python', '-c', 'import sys; print(sys.executable)', silent=True)}".strip()
     )
@@ -341,12 +345,15 @@ def missing_tools(*names: str) -> list[str]:
 
 
 def build_tests(session: nox.Session, name: str, *options: str) -> Path:
-    """Build the C++ tests in build/<name> with Eigen from the package index."""
-    pip_install(session, "cmeel-eigen", *missing_tools("cmake", "ninja"))
-    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = str(session.run("python", "-c", query, silent=True)).strip()
+    """Build the C++ tests in build/<name>, with headers of the package index in a folder of the checkout, so that what
+    another environment compiled is not compiled again."""
+    pip_install(session, *missing_tools("cmake", "ninja"))
+    headers = Path("build").resolve() / "headers"
+    if not (headers / "pybind11").is_dir():
+        pip_install(session, "--target", str(headers), "cmeel-eigen", "pybind11")
     build = Path("build") / name
-    configure = ["cmake", "-S", ".", "-B", str(build), "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={packages}"]
+    packages = f"-DCMAKE_PREFIX_PATH={headers};{headers / 'pybind11'}"
+    configure = ["cmake", "-S", ".", "-B", str(build), "-G", "Ninja", packages]
     session.run(*configure, "-DWAVEFIX_BUILD_TESTS=ON", *options, external=True, silent=True)
     session.run("cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), external=True)
     return build

@@ -5,13 +5,13 @@
 #include <cmath>
 #include <string>
 
+#include "angles.hpp"
 #include "wavefix/error.hpp"
 #include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
-constexpr double tau = 6.283185307179586476925286766559;
 constexpr double most_nodes = 4096.0;  // a delay beyond the table is taken to its end
 constexpr std::size_t most_values = std::size_t{1} << 26;
 

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "angles.hpp"
 #include "kernels.hpp"
 #include "wavefix/parallel.hpp"
 
 namespace wavefix {
 namespace {
 
-constexpr double tau = 6.283185307179586476925286766559;
 constexpr std::size_t none = static_cast<std::size_t>(-1);
 constexpr std::size_t most_values = std::size_t{1} << 26;  // at the nodes of one box
 constexpr std::size_t most_nodes = 2048;  // 10 to 100 do; more would find nothing where every path is astray

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "angles.hpp"
 #include "channel_math.hpp"
 #include "kernels.hpp"
 #include "wavefix/parallel.hpp"
@@ -11,7 +12,6 @@
 namespace wavefix {
 namespace {
 
-constexpr double pi = 3.14159265358979323846;
 constexpr double edge = 5e-3;  // of the energy, that a step over the edge of a gate loses at least
 constexpr int most_edges = 4;  // that one descent steps over
 

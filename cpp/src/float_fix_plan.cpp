@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "angles.hpp"
 #include "float_cost.hpp"
 #include "wavefix/error.hpp"
 #include "wavefix/parallel.hpp"
@@ -12,7 +13,6 @@
 namespace wavefix {
 namespace {
 
-constexpr double tau = 6.283185307179586476925286766559;
 constexpr double tolerated_interpolation = 0.02;  // of a gain
 constexpr std::size_t most_points = 4096;         // of the coarse grid
 constexpr std::size_t fewest_points = 16;

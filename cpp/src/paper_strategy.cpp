@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "angles.hpp"
 #include "channel_math.hpp"
 #include "strategy.hpp"
 #include "wavefix/dictionary.hpp"
@@ -13,8 +14,6 @@
 
 namespace wavefix {
 namespace {
-
-constexpr double pi = 3.14159265358979323846;
 
 /// Which of the paper's five steps a strategy takes.
 struct Steps {

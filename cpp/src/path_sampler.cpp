@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "angles.hpp"
+
 namespace wavefix {
 namespace {
 
@@ -78,7 +80,6 @@ void PathSampler::sample(const double* position, Paths& paths) {
 
 void PathSampler::slopes(const double* position, const double* axis, const Paths& paths, float* relative,
                          float* delay) {
-  constexpr double tau = 6.283185307179586476925286766559;
   const double wavelength = plan_.model->common.wavelength, step = wavelength / 40.0;
   const double there[3] = {position[0] + step * axis[0], position[1] + step * axis[1], position[2] + step * axis[2]};
   plan_.model->atoms(there, atoms_, *workspace_);

@@ -8,13 +8,13 @@
 #include <cmath>
 #include <utility>
 
+#include "angles.hpp"
 #include "kernels.hpp"
 #include "planar_scratch.hpp"
 
 namespace wavefix {
 namespace {
 
-constexpr double tau = 6.283185307179586476925286766559;
 // What is left out changes no entry of the channel by more than negligible * (largest |w_i|), and no entry of the
 // Jacobian by more than negligible * (the largest contribution of one atom).
 constexpr double negligible = 1e-6;

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "angles.hpp"
 #include "images.hpp"
 #include "untrapped.hpp"
 #include "wavefix/error.hpp"
@@ -22,7 +23,6 @@ using detail::Route;
 using detail::Vector3;
 using ComplexVector3 = Eigen::Vector3cd;
 
-constexpr double pi = 3.14159265358979323846;
 constexpr double vacuum_permittivity = 8.8541878128e-12;  // F/m
 constexpr cdouble j(0.0, 1.0);
 constexpr std::size_t image_limit = 2'000'000;  // of all antennas together, about 100 MB

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "angles.hpp"
 #include "packed_matrix.hpp"
 #include "source_rays.hpp"
 #include "wavefix/error.hpp"
@@ -15,12 +16,10 @@ namespace wavefix {
 namespace {
 
 constexpr std::size_t waves = 4;        // of a source
-constexpr std::size_t motions = 6;      // position and rotation
 constexpr std::size_t of_residual = 4;  // columns: the residual, times (k_k - k_r), and -j times each
 constexpr std::size_t of_source = 6;    // columns: psi, times (k_k - k_r) and its square, and -j times each
-constexpr double tau = 6.283185307179586476925286766559;
-constexpr double dark = 1e-6;          // a gate below this counts as closed
-constexpr std::size_t most_parts = 8;  // summed in their order, so that the sums do not depend on the threads
+constexpr double dark = 1e-6;           // a gate below this counts as closed
+constexpr std::size_t most_parts = 8;   // summed in their order, so that the sums do not depend on the threads
 
 struct Problem {
   const Measurement& measurement;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "angles.hpp"
 #include "gate_samples.hpp"
 #include "wavefix/error.hpp"
 #include "wavefix/source_fit.hpp"
@@ -19,7 +20,6 @@ constexpr double width = 0.04;                                     // of a new e
 constexpr std::size_t trials_a_leaf = 4, trials = 8;
 constexpr std::size_t compared = 6000;   // samples that trials are compared on
 constexpr std::size_t searched = 20000;  // samples that boundaries are looked for in
-constexpr double pi = 3.14159265358979323846;
 
 using Vector3 = Eigen::Vector3d;
 using Plane = Eigen::Matrix<double, Eigen::Dynamic, 3>;

@@ -12,6 +12,8 @@
 
 namespace wavefix {
 
+constexpr std::size_t motions = 6;  // of a source: its position and its rotation
+
 /// e^(-j 2 pi f_k d / c): where the subcarriers are equally spaced, products of two short tables, one of `width` steps.
 class RayPhasors {
  public:

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "angles.hpp"
 #include "source_rays.hpp"
 #include "source_terms.hpp"
 #include "wavefix/source_fit.hpp"
@@ -15,12 +16,10 @@
 namespace wavefix {
 namespace {
 
-constexpr std::size_t motions = 6;
 constexpr int retries = 6;
 constexpr double trust = 0.3;  // of the energy left, spread over the sources, that a step's nonlinearity may make
 constexpr double most_damping = 1e3, least_damping = 1e-6;
 constexpr std::size_t looked_at = 48;  // locations, about, that tell how nonlinear a step is
-constexpr double tau = 6.283185307179586476925286766559;
 
 using Vector3 = Eigen::Vector3d;
 using Rotation = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;

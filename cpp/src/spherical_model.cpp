@@ -11,6 +11,7 @@
 #include <cmath>
 #include <utility>
 
+#include "angles.hpp"
 #include "kernels.hpp"
 #include "packed_matrix.hpp"
 #include "wavefix/parallel.hpp"
@@ -18,7 +19,6 @@
 namespace wavefix {
 namespace {
 
-constexpr double tau = 6.283185307179586476925286766559;
 constexpr std::size_t long_block_terms = 1 << 14;  // for a block of antennas to be worth a question for interrupts
 
 }  // namespace
