@@ -143,9 +143,14 @@ def draw_known(path: Path) -> None:
 
 
 CURVES = (
-    ("density", "locations a square wavelength", (0.1, 0.3, 1.0, 3.0), 1.0),
-    ("noise", "SNR of the training channels, dB", (10.0, 20.0), None),
-    ("offset", "error of the training positions, cm", (0.0, 0.01, 0.05), 0.0),
+    ("density {0:g}", "locations a square wavelength", (0.1, 0.3, 1.0, 3.0), 1.0),
+    ("noise {0:g}", "SNR of the training channels, dB", (10.0, 20.0), None),
+    (
+        "offset {0:g}, refined ({0:g})",
+        "error of the training positions, m, given as position_std",
+        (0.0, 0.01, 0.02),
+        0.0,
+    ),
 )
 
 
@@ -156,8 +161,8 @@ def draw_degradation(path: Path) -> None:
     for color, (scene, found) in zip(COLORS, groups("degradation").items(), strict=False):
         rows = dict(found)
         for column, (name, title, values, at) in enumerate(CURVES):
-            cases = [(v, rows.get("as it is" if v == at else f"{name} {v:g}", {})) for v in values]
-            cases = [(100 * v if name == "offset" else v, row) for v, row in cases if "none" in row]
+            cases = [(v, rows.get("as it is" if v == at else name.format(v), {})) for v in values]
+            cases = [(v, row) for v, row in cases if "none" in row]
             if not cases:
                 continue
             x = [v for v, _ in cases]
