@@ -4,92 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.region import row_space
+from wavefix.training.spherical.beams import (
+    NEAREST,
+    Beams,
+    DelayProfile,
+    Peak,
+    neighboring,
+    strongest,
+    unambiguous_range,
+)
 from wavefix.training.spherical.state import Floats, Measured, Source, energy, sample, stacked, terms
 from wavefix.training.spherical.system import refine
 
-_MOST_BEAMS = 2048
-_OVERSAMPLING = 1.6
 _TURNS = 12  # of an array about the ray
 _ALIASES = 3
 _SHORT = 40.0  # meters; below it the curvature tells ranges that the delay does not
-_NEAREST, _LONGEST = 0.3, 1e4  # meters
+_LONGEST = 1e4  # meters
 _FEW = 48  # locations of a cell that are looked at
 
 
-@dataclass(frozen=True, eq=False)
-class Antennas:
-    """What depends on the array alone: its axes ``[r, 3]`` and plane-wave beams."""
-
-    axes: Floats
-    directions: Floats  # [B, r], cosines along the axes
-    steering: NDArray[np.complex64]  # [B, A], conjugate
-
-    @classmethod
-    def of(cls, measured: Measured) -> Antennas:
-        axes = row_space(measured.offsets)
-        coordinates = measured.offsets @ axes.T
-        wavelength = measured.wavelength
-        counts = [
-            max(1, min(512, int(np.ceil(2 * np.ptp(coordinates[:, c]) / wavelength * _OVERSAMPLING)) + 1))
-            for c in range(len(axes))
-        ]
-        while np.prod(counts) > _MOST_BEAMS:
-            counts = [max(1, int(0.8 * count)) for count in counts]
-        grids = [np.linspace(-1, 1, count) if count > 1 else np.zeros(1) for count in counts]
-        directions = (
-            np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, len(axes)) if grids else np.zeros((1, 0))
-        )
-        directions = directions[np.linalg.norm(directions, axis=1) <= 1 + 1e-9]
-        phase = measured.wavenumber * directions @ coordinates.T
-        return cls(axes, directions, np.exp(-1j * phase).astype(np.complex64))
-
-
-@dataclass(frozen=True, eq=False)
-class Peak:
-    """The strongest beam and delay of a cell, and its complex value at each location."""
-
-    direction: Floats
-    length: float  # c times delay, modulo the unambiguous range
-    values: NDArray[np.complex64]
-
-
-def unambiguous_range(measured: Measured) -> float:
-    steps = np.diff(np.sort(measured.frequencies))
-    steps = steps[steps > 0]
-    return SPEED_OF_LIGHT / float(steps.min()) if len(steps) else float("inf")
-
-
-def strongest(measured: Measured, antennas: Antennas) -> Peak:
-    """By the power that locations have together at a beam and a delay."""
-    tones = measured.frequencies
-    span = float(np.ptp(tones))
-    period = unambiguous_range(measured)
-    count = 2 * len(tones) if len(tones) > 1 else 1
-    lengths = period * np.arange(count) / count if np.isfinite(period) else np.zeros(1)
-    if span > 0 and period * span / SPEED_OF_LIGHT > 4 * len(tones):  # unequal steps: no more than a tone can tell
-        lengths = np.arange(0.0, 4 * len(tones)) * SPEED_OF_LIGHT / span / 2
-    turn = 2 * np.pi / SPEED_OF_LIGHT * (tones - measured.reference)
-    delays = np.exp(1j * np.outer(turn, lengths)).astype(np.complex64)  # [K, T]
-    profile = measured.channels @ delays  # [n, A, T]
-    power = np.zeros((len(antennas.directions), len(lengths)))
-    for one in profile:
-        beam = antennas.steering @ one
-        power += beam.real**2 + beam.imag**2
-    best, at = np.unravel_index(int(np.argmax(power)), power.shape)
-    values = np.einsum("nj,j->n", profile[:, :, at], antennas.steering[best])
-    # what the profile turned back at the reference frequency, the carrier keeps
-    return Peak(antennas.directions[best], float(lengths[at]), values.astype(np.complex64))
-
-
-def starts(measured: Measured, antennas: Antennas, peak: Peak) -> list[Source]:
+def starts(measured: Measured, beams: Beams, peak: Peak) -> list[Source]:
     """Sources that explain the phase of a peak over the cell, the best ones of each delay alias: the direction at the
     user, then the array's turn about the ray."""
     center = measured.positions.mean(axis=0)
@@ -103,7 +44,7 @@ def starts(measured: Measured, antennas: Antennas, peak: Peak) -> list[Source]:
             candidates = center - length * directions
             scores = _core.source_scores(measured.positions, peak.values, candidates, measured.reference)
             index = int(np.argmax(scores))
-            turns = _rotations(antennas.axes, peak.direction, directions[index])
+            turns = _rotations(beams.axes, peak.direction, directions[index])
             sources += [plain_source(candidates[index], turn) for turn in turns]
         projected = _core.source_project(*measured.geometry, *stacked(sources), measured.channels)
         scores = np.abs(projected.sum(axis=(1, 2)))
@@ -130,13 +71,18 @@ def explained(source: Source, measured: Measured) -> tuple[Source, float]:
     return replace(source, coefficients=np.array([top / bottom])), share
 
 
-def find(measured: Measured, antennas: Antennas, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:
+def find(measured: Measured, beams: Beams, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:
     """Sources of one cell with the part of its energy that each explains."""
     few = sample(measured, _FEW, rng)
+    profile = DelayProfile.of(few)
+    near = neighboring(few, profile, rng)
+    if near is not None:
+        few, profile = few.part(slice(None), near), profile.of_antennas(near)
+        beams = Beams.of(few)
     every = max(1, len(few.offsets) // 12)
     thin = few.part(slice(None), np.arange(every // 2, len(few.offsets), every))
-    peak = strongest(few, antennas)
-    for start in starts(thin, antennas, peak):
+    peak = strongest(profile, beams)
+    for start in starts(thin, beams, peak):
         source, share = explained(start, thin)
         if share < 0.01:
             continue
@@ -175,7 +121,7 @@ def _ranges(length: float, period: float, measured: Measured) -> list[list[float
     for alias in range(_ALIASES if np.isfinite(period) and period < _LONGEST else 1):
         middle = length + (alias * period if alias else 0.0)
         steps = np.linspace(-0.5, 0.5, 9) * min(resolution, 2 * _SHORT) if middle < _SHORT else np.zeros(1)
-        lengths = [float(value) for value in middle + steps if value > _NEAREST]
+        lengths = [float(value) for value in middle + steps if value > NEAREST]
         if lengths:
             out.append(lengths)
     return out

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
-from wavefix.training.spherical.cells import Antennas, explained, find, plain_source
+from wavefix.training.spherical.beams import Beams
+from wavefix.training.spherical.cells import explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
 from wavefix.training.spherical.system import refine
@@ -33,13 +34,13 @@ class Field:
     thin: Measured
     few: NDArray[np.intp]
     neighbors: NDArray[np.intp]
-    antennas: Antennas
+    beams: Beams
 
     @classmethod
     def of(cls, measured: Measured, antennas: int) -> Field:
         few = chosen_antennas(measured, antennas)
         neighbors = nearest(measured.positions, _NEIGHBORS)
-        return cls(measured, measured.part(slice(None), few), few, neighbors, Antennas.of(measured))
+        return cls(measured, measured.part(slice(None), few), few, neighbors, Beams.of(measured))
 
     def weighted(self, factors: Floats) -> Field:
         """With each location multiplied by its factor."""
@@ -128,7 +129,7 @@ def candidates(
                 cells.append(rows)
 
     def best_of(rows: NDArray[np.intp], own: np.random.Generator) -> list[tuple[float, Source]]:
-        best = max(find(left.part(rows), field.antennas, own), key=lambda one: one[1], default=None)
+        best = max(find(left.part(rows), field.beams, own), key=lambda one: one[1], default=None)
         if best is None or best[1] < 0.02:
             return []
         return [(float(np.sum(np.maximum(coherence(best[0], left_thin, field.neighbors), 0))), best[0])]
