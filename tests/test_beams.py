@@ -56,8 +56,10 @@ def test_the_strongest_beam_is_where_the_wave_comes_from(count, distance):
 def test_focused_beams_are_those_of_plane_waves_from_far_away():
     beams = Beams.of(seen(line(64), np.array([-30.0, 0.0, 0.0])))
     np.testing.assert_allclose(beams.focused(1e6), beams.steering, atol=1e-4)
-    assert beams.plane(1e3)
-    assert not beams.plane(20.0)
+    assert not beams.curved(1e3)
+    assert beams.curved(20.0)
+    panels = np.concatenate([line(8) + np.array([0.0, y, z]) for y in (-2, 2) for z in (-1.5, 1.5)])
+    assert not Beams.of(seen(panels, np.array([-30.0, 0.0, 0.0]))).curved(20.0)  # too many beams
 
 
 def test_antennas_next_to_each_other_are_looked_at_where_the_array_is_too_long():

@@ -13,7 +13,7 @@ from wavefix.region import row_space
 from wavefix.training.spherical.state import Floats, Measured
 
 NEAREST = 0.3  # meters
-_MOST_BEAMS = 2048
+_MOST_BEAMS, _MOST_ALONG = 2048, 512
 _OVERSAMPLING = 1.6
 _CURVED = 0.25  # turns by which a wave is behind a plane one at the ends of the array, from which on beams are focused
 _UNFOCUSED = 0.5  # turns there that the error of a delay may make
@@ -27,6 +27,7 @@ class Beams:
     axes: Floats
     directions: Floats  # [B, r], cosines along the axes
     steering: NDArray[np.complex64]  # [B, A], conjugate
+    close: bool  # to each other, as the array resolves directions
     wavelength: float
     along: Floats  # [B, A], meters
     square: Floats  # [A], of the distance to the middle
@@ -36,10 +37,8 @@ class Beams:
         axes = row_space(measured.offsets)
         coordinates = measured.offsets @ axes.T
         wavelength = measured.wavelength
-        counts = [
-            max(1, min(512, int(np.ceil(2 * np.ptp(coordinates[:, c]) / wavelength * _OVERSAMPLING)) + 1))
-            for c in range(len(axes))
-        ]
+        wanted = [int(np.ceil(2 * one / wavelength * _OVERSAMPLING)) + 1 for one in np.ptp(coordinates, axis=0)]
+        counts = [min(_MOST_ALONG, count) for count in wanted]
         while np.prod(counts) > _MOST_BEAMS:
             counts = [max(1, int(0.8 * count)) for count in counts]
         grids = [np.linspace(-1, 1, count) if count > 1 else np.zeros(1) for count in counts]
@@ -49,11 +48,12 @@ class Beams:
         directions = directions[np.linalg.norm(directions, axis=1) <= 1 + 1e-9]
         along = directions @ coordinates.T
         steering = np.exp(-1j * measured.wavenumber * along).astype(np.complex64)
-        return cls(axes, directions, steering, wavelength, along, np.sum(coordinates**2, axis=1))
+        return cls(axes, directions, steering, counts == wanted, wavelength, along, np.sum(coordinates**2, axis=1))
 
-    def plane(self, distance: float) -> bool:
-        """Whether waves of sources as far away as this are as good as plane."""
-        return bool(self.square.max() <= 2 * _CURVED * self.wavelength * distance)
+    def curved(self, distance: float) -> bool:
+        """Whether waves of sources as far away as this are to be told from plane ones. Not where beams miss what lies
+        between them: of antennas that are far apart focused ones then find side lobes."""
+        return self.close and bool(self.square.max() > 2 * _CURVED * self.wavelength * distance)
 
     def focused(self, distance: float) -> NDArray[np.complex64]:
         """``[B, A]``: beams for the curved waves of sources at a distance, conjugate."""
@@ -125,7 +125,7 @@ def strongest(profile: DelayProfile, beams: Beams) -> Peak:
     for index in (int(index) for index in np.argsort(-bound)):
         if bound[index] <= most:
             break
-        if beams.plane(profile.distance(index)):
+        if not beams.curved(profile.distance(index)):
             continue
         focused = beams.focused(profile.distance(index))
         beam = focused @ profile.values[:, :, index].T
