@@ -251,7 +251,7 @@ def growth() -> dict[str, Any]:
         "refine: atoms": (lambda n: refinement(paths=n), [2, 4, 8, 12, 15]),
         "refine: batch": (lambda n: refinement(batch=n), [1, 4, 16, 64]),
         "fit: locations": (lambda n: fit(locations=n), [250, 500, 1000, 2000, 4000]),
-        "fit: antennas": (lambda n: fit(antennas=n), [32, 64, 128]),
+        "fit: antennas": (lambda n: fit(antennas=n), [32, 64, 128, 256]),
         "fit: subcarriers": (lambda n: fit(subcarriers=n), [32, 64, 128]),
         "search: entries": (lambda n: query(entries=n), [2500, 5000, 10_000, 20_000, 40_000]),
         "search, 8x8: entries": (lambda n: query(n, antennas=8, subcarriers=8), [1000, 10_000, 100_000, 1_000_000]),
