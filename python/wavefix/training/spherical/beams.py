@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,11 @@ def unambiguous_range(measured: Measured) -> float:
     return SPEED_OF_LIGHT / float(steps.min()) if len(steps) else float("inf")
 
 
+def resolution(measured: Measured) -> float:
+    """Of lengths by the band, meters."""
+    return SPEED_OF_LIGHT / max(float(np.ptp(measured.frequencies)), 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class DelayProfile:
     """What each antenna sees at each delay; ``lengths`` stand for delays, modulo the unambiguous range, of which the
@@ -96,12 +102,12 @@ class DelayProfile:
             lengths = np.arange(0.0, 4 * len(tones)) * SPEED_OF_LIGHT / span / 2
         turn = 2 * np.pi / SPEED_OF_LIGHT * (tones - measured.reference)
         delays = np.exp(1j * np.outer(turn, lengths)).astype(np.complex64)  # [K, T]
-        return cls(np.asarray(lengths), measured.channels @ delays, SPEED_OF_LIGHT / max(span, 1.0))
+        return cls(np.asarray(lengths), measured.channels @ delays, resolution(measured))
 
     def of_antennas(self, some: NDArray[np.intp]) -> DelayProfile:
         return replace(self, values=self.values[:, some])
 
-    @property
+    @cached_property
     def power(self) -> Floats:
         """``[T]``: of all antennas and locations."""
         return np.asarray(np.einsum("njt,njt->t", self.values, self.values.conj()).real, np.float64)

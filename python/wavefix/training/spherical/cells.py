@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from wavefix import _core
-from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.region import row_space
 from wavefix.training.spherical.beams import (
     NEAREST,
@@ -17,6 +16,7 @@ from wavefix.training.spherical.beams import (
     DelayProfile,
     Peak,
     neighboring,
+    resolution,
     strongest,
     unambiguous_range,
 )
@@ -116,11 +116,10 @@ def _directions(zone: Floats, extent: float, wavelength: float) -> Floats:
 
 def _ranges(length: float, period: float, measured: Measured) -> list[list[float]]:
     """Lengths that a delay may mean, by alias. Where they are short, curvature tells more than the delay does."""
-    resolution = SPEED_OF_LIGHT / max(float(np.ptp(measured.frequencies)), 1.0)
     out = []
     for alias in range(_ALIASES if np.isfinite(period) and period < _LONGEST else 1):
         middle = length + (alias * period if alias else 0.0)
-        steps = np.linspace(-0.5, 0.5, 9) * min(resolution, 2 * _SHORT) if middle < _SHORT else np.zeros(1)
+        steps = np.linspace(-0.5, 0.5, 9) * min(resolution(measured), 2 * _SHORT) if middle < _SHORT else np.zeros(1)
         lengths = [float(value) for value in middle + steps if value > NEAREST]
         if lengths:
             out.append(lengths)
