@@ -39,8 +39,9 @@ def test_the_strongest_beam_is_where_the_wave_comes_from(count, distance):
     measured = seen(line(count), source)
     beams, profile = Beams.of(measured), DelayProfile.of(measured)
     peak = strongest(profile, beams)
+    assert len(peak.directions) == 1
     spacing = 2 / (len(beams.directions) - 1)
-    assert abs(peak.direction[0] - np.sin(angle)) < 2 * spacing  # one more where the length is between two delays
+    assert abs(peak.directions[0][0] - np.sin(angle)) < 2 * spacing  # one more where the length is between two delays
     assert abs(peak.length - distance) < profile.resolution / 2
     # of all antennas and subcarriers: what a direction and a delay between two of those looked at leave
     share = np.abs(peak.values).mean() / measured.channels[0].size
@@ -51,6 +52,17 @@ def test_the_strongest_beam_is_where_the_wave_comes_from(count, distance):
         assert plane < 0.65 * share
     else:
         assert plane < 1.01 * share
+
+
+def test_a_wave_along_antennas_half_a_wavelength_apart_may_come_from_either_end():
+    for end in (-1.0, 1.0):
+        measured = seen(line(8), end * np.array([0.0, 30.0, 0.0]))
+        peak = strongest(DelayProfile.of(measured), Beams.of(measured))
+        np.testing.assert_allclose(sorted(float(one[0]) for one in peak.directions), [-1, 1])
+    square = np.array([[0.0, i, j] for i in range(6) for j in range(6)]) * HALF
+    measured = seen(square - square.mean(axis=0), np.array([0.0, -30.0, 0.0]))
+    ends = sorted(strongest(DelayProfile.of(measured), Beams.of(measured)).directions, key=lambda one: one @ one)[-2:]
+    np.testing.assert_allclose(np.abs(ends[0] @ ends[1]), 1.0, atol=0.1)
 
 
 def test_focused_beams_are_those_of_plane_waves_from_far_away():

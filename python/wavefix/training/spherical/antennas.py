@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Some antennas of an array, that cover it and tell directions apart as well as so few can."""
+"""Panels of an array, and some of its antennas, that cover it and tell directions apart as well as so few can."""
 
 from __future__ import annotations
 
@@ -8,15 +8,34 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical.state import Floats, Measured
 
+_GAP = 3.0  # wavelengths between the antennas of different panels, at least
+_LEAST, _MOST_OF_PANELS = 4, 48  # antennas of a panel; chosen ones of all panels
 _CHOICES, _DIRECTIONS = 400, 1000
 _APART = 0.3  # of the whole array's factor, below which it tells two directions apart
+
+
+def panels_of(offsets: Floats, wavelength: float) -> NDArray[np.intp] | None:
+    """``[A]``: the panel of each antenna; None where the array does not consist of panels."""
+    near = np.linalg.norm(offsets[:, None] - offsets, axis=2) < _GAP * wavelength
+    number = np.full(len(offsets), -1)
+    for count in range(len(offsets)):
+        if np.all(number >= 0):
+            sizes = np.bincount(number)
+            return number if len(sizes) > 1 and sizes.min() >= _LEAST else None
+        panel = np.arange(len(offsets)) == np.argmin(number)
+        while np.any(grown := near[panel].any(axis=0) & ~panel):
+            panel |= grown
+        number[panel] = count
+    return None
 
 
 def chosen_antennas(measured: Measured, count: int) -> NDArray[np.intp]:
     """``count`` antennas in order, an outermost pair among them. Evenly spaced ones have grating lobes: a fit that
     looks at one in eight of a linear array finds sources whose waves are right there and wrong between. So one from
     around each of those is taken: of random choices, the one to which directions that the whole array tells apart are
-    least alike."""
+    least alike. Of a few panels at least ``_LEAST`` each: fewer let a wave be right at them and wrong beside."""
+    if measured.panel is not None:
+        count = max(count, min(_LEAST * (1 + int(measured.panel.max())), _MOST_OF_PANELS))
     if count >= len(measured.offsets):
         return np.arange(len(measured.offsets))
     spread = _spread(measured.offsets, count)

@@ -18,6 +18,7 @@ _MOST_BEAMS, _MOST_ALONG = 2048, 512
 _OVERSAMPLING = 1.6
 _CURVED = 0.25  # turns by which a wave is behind a plane one at the ends of the array, from which on beams are focused
 _UNFOCUSED = 0.5  # turns there that the error of a delay may make
+_ALIKE = 0.9  # of the power, that a wave has in the beam for another
 _ONE_DELAY = 1.5  # of what the band resolves: an array as long as this sees a wave at one delay
 
 
@@ -32,13 +33,15 @@ class Beams:
     wavelength: float
     along: Floats  # [B, A], meters
     square: Floats  # [A], of the distance to the middle
+    lengths: Floats  # [r], of the array along its axes, wavelengths
 
     @classmethod
     def of(cls, measured: Measured) -> Beams:
         axes = row_space(measured.offsets)
         coordinates = measured.offsets @ axes.T
         wavelength = measured.wavelength
-        wanted = [int(np.ceil(2 * one / wavelength * _OVERSAMPLING)) + 1 for one in np.ptp(coordinates, axis=0)]
+        lengths = np.ptp(coordinates, axis=0) / wavelength
+        wanted = [int(np.ceil(2 * length * _OVERSAMPLING)) + 1 for length in lengths]
         counts = [min(_MOST_ALONG, count) for count in wanted]
         while np.prod(counts) > _MOST_BEAMS:
             counts = [max(1, int(0.8 * count)) for count in counts]
@@ -49,7 +52,8 @@ class Beams:
         directions = directions[np.linalg.norm(directions, axis=1) <= 1 + 1e-9]
         along = directions @ coordinates.T
         steering = np.exp(-1j * measured.wavenumber * along).astype(np.complex64)
-        return cls(axes, directions, steering, counts == wanted, wavelength, along, np.sum(coordinates**2, axis=1))
+        square = np.sum(coordinates**2, axis=1)
+        return cls(axes, directions, steering, counts == wanted, wavelength, along, square, lengths)
 
     def curved(self, distance: float) -> bool:
         """Whether waves of sources as far away as this are to be told from plane ones. Not where beams miss what lies
@@ -61,12 +65,25 @@ class Beams:
         behind = np.sqrt(distance**2 - 2 * distance * self.along + self.square) - distance
         return np.asarray(np.exp(2j * np.pi / self.wavelength * behind).astype(np.complex64))
 
+    def alike(self, steering: NDArray[np.complex64], best: int) -> list[Floats]:
+        """The direction of a beam, and of those apart from it that are nearly the same: antennas half a
+        wavelength apart see a wave that runs along them as one from the other end."""
+        factor = np.abs(steering @ steering[best].conj()) / steering.shape[1]
+        out = [self.directions[best]]
+        for index in (int(index) for index in np.argsort(-factor)):
+            if factor[index] < _ALIKE:
+                break
+            apart = np.abs(self.directions[index] - np.array(out)) * self.lengths
+            if np.all(np.max(apart, axis=1, initial=0.0) > 1.0):
+                out.append(self.directions[index])
+        return out
+
 
 @dataclass(frozen=True, eq=False)
 class Peak:
     """The strongest beam and delay of a cell, and its complex value at each location."""
 
-    direction: Floats
+    directions: list[Floats]  # the strongest beam's, and those that the array can hardly tell from it
     length: float  # c times delay, modulo the unambiguous range
     values: NDArray[np.complex64]
 
@@ -140,7 +157,7 @@ def strongest(profile: DelayProfile, beams: Beams) -> Peak:
             best, at, most, steering = int(np.argmax(curved)), index, curved.max(), focused
     values = np.einsum("nj,j->n", profile.values[:, :, at], steering[best])
     # what the profile turned back at the reference frequency, the carrier keeps
-    return Peak(beams.directions[best], float(profile.lengths[at]), values.astype(np.complex64))
+    return Peak(beams.alike(steering, best), float(profile.lengths[at]), values.astype(np.complex64))
 
 
 def neighboring(measured: Measured, profile: DelayProfile, rng: np.random.Generator) -> NDArray[np.intp] | None:

@@ -27,7 +27,7 @@ _TURNS = 12  # of an array about the ray
 _ALIASES = 3
 _SHORT = 40.0  # meters; below it the curvature tells ranges that the delay does not
 _LONGEST = 1e4  # meters
-_FEW = 48  # locations of a cell that are looked at
+LOOKED_AT = 48  # locations of a cell
 
 
 def starts(measured: Measured, beams: Beams, peak: Peak) -> list[Source]:
@@ -44,8 +44,9 @@ def starts(measured: Measured, beams: Beams, peak: Peak) -> list[Source]:
             candidates = center - length * directions
             scores = _core.source_scores(measured.positions, peak.values, candidates, measured.reference)
             index = int(np.argmax(scores))
-            turns = _rotations(beams.axes, peak.direction, directions[index])
-            sources += [plain_source(candidates[index], turn) for turn in turns]
+            for cosines in peak.directions:
+                turns = _rotations(beams.axes, cosines, directions[index])
+                sources += [plain_source(candidates[index], turn) for turn in turns]
         projected = _core.source_project(*measured.geometry, *stacked(sources), measured.channels)
         scores = np.abs(projected.sum(axis=(1, 2)))
         order = np.argsort(-scores, kind="stable")
@@ -73,14 +74,19 @@ def explained(source: Source, measured: Measured) -> tuple[Source, float]:
 
 def find(measured: Measured, beams: Beams, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:
     """Sources of one cell with the part of its energy that each explains."""
-    few = sample(measured, _FEW, rng)
+    few = sample(measured, LOOKED_AT, rng)
     profile = DelayProfile.of(few)
     near = neighboring(few, profile, rng)
     if near is not None:
         few, profile = few.part(slice(None), near), profile.of_antennas(near)
         beams = Beams.of(few)
-    every = max(1, len(few.offsets) // 12)
-    thin = few.part(slice(None), np.arange(every // 2, len(few.offsets), every))
+    yield from found_at(few, beams, profile)
+
+
+def found_at(measured: Measured, beams: Beams, profile: DelayProfile) -> Iterator[tuple[Source, float]]:
+    """Sources of the strongest beam and delay."""
+    every = max(1, len(measured.offsets) // 12)
+    thin = measured.part(slice(None), np.arange(every // 2, len(measured.offsets), every))
     peak = strongest(profile, beams)
     for start in starts(thin, beams, peak):
         source, share = explained(start, thin)

@@ -13,10 +13,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from wavefix._core import DataError, __version__
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
 from wavefix.files import Path_
 from wavefix.training.data import Prepared, prepare
 from wavefix.training.loop import Progress, decibels
+from wavefix.training.spherical.antennas import panels_of
 from wavefix.training.spherical.checkpoints import read_state, write_state
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.rounds import STRICT_ROUNDS, Errors, Stages, State, errors_of, finish, one_round
@@ -129,11 +131,14 @@ def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
     region = geometry.region
     offsets = np.ascontiguousarray(geometry.antenna_positions - geometry.antenna_positions.mean(axis=0))
     middle = region.positions(region.middle[None])[0] - region.origin
+    panel = panels_of(offsets, SPEED_OF_LIGHT / float(np.mean(geometry.frequencies)))
     out = []
     for samples in (prepared.training, prepared.held_out):
         positions = region.positions(samples.y.cpu().numpy() + region.middle) - region.origin
         channels = np.ascontiguousarray(samples.channels.cpu().numpy())
-        out.append(Measured(np.ascontiguousarray(positions), channels, offsets, geometry.frequencies, middle))
+        out.append(
+            Measured(np.ascontiguousarray(positions), channels, offsets, geometry.frequencies, middle, panel=panel)
+        )
     return out[0], out[1]
 
 

@@ -14,6 +14,7 @@ from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.beams import Beams
 from wavefix.training.spherical.cells import explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
+from wavefix.training.spherical.panels import find_across, fixed, preferred
 from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
 from wavefix.training.spherical.system import refine
 
@@ -81,6 +82,10 @@ def coherence(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> Fl
     return out
 
 
+def coherent_energy(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> float:
+    return float(np.sum(np.maximum(coherence(source, left, neighbors), 0)))
+
+
 def phase_differences(sources: Sequence[Source], measured: Measured) -> Floats:
     """``[L, L]``: standard deviation, in radians, of the phase between sources over locations and antennas."""
     phases = measured.wavenumber * np.stack([source.rays(measured)[0].reshape(-1) for source in sources])
@@ -128,11 +133,16 @@ def candidates(
             if len(rows) >= 8:
                 cells.append(rows)
 
+    def coherent(source: Source) -> float:
+        return coherent_energy(source, left_thin, field.neighbors)
+
     def best_of(rows: NDArray[np.intp], own: np.random.Generator) -> list[tuple[float, Source]]:
-        best = max(find(left.part(rows), field.beams, own), key=lambda one: one[1], default=None)
-        if best is None or best[1] < 0.02:
-            return []
-        return [(float(np.sum(np.maximum(coherence(best[0], left_thin, field.neighbors), 0))), best[0])]
+        part = left.part(rows)
+        if part.panel is not None:
+            best = find_across(part, coherent, own)
+        else:
+            best = max(find(part, field.beams, own), key=lambda one: one[1], default=None)
+        return [] if best is None or best[1] < 0.02 else [(coherent(best[0]), best[0])]
 
     found = [one for some in for_each(best_of, cells, rng) for one in some]
     found.sort(key=lambda one: -one[0])
@@ -168,6 +178,17 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
         source = refined[0]
         predicted = coherence(source, left, neighbors)
     return source
+
+
+def fixed_again(source: Source, field: Field, left: Measured, rng: np.random.Generator) -> Source:
+    """The source with the whole cycles between panels that all locations coherent with it tell."""
+    smooth = coherence(source, left, field.neighbors)[field.neighbors].mean(axis=1)
+    lit = np.flatnonzero(smooth > 0.15 * smooth.max())
+    if len(lit) < 16:
+        return source
+    fixes = fixed(source, left.part(some_of(lit, _ROWS, rng)))
+    found = preferred(fixes, lambda one: coherent_energy(one, left, field.neighbors))
+    return source if found is None else found[0]
 
 
 def polish(
@@ -210,7 +231,9 @@ def new_sources(
 
     def grow_one(source: Source, own: np.random.Generator) -> tuple[float, Source]:
         one = grow(source, left_thin, field.neighbors, own)
-        return float(np.sum(np.maximum(coherence(one, left_thin, field.neighbors), 0))), one
+        if left_thin.panel is not None:
+            one = fixed_again(one, field, left_thin, own)
+        return coherent_energy(one, left_thin, field.neighbors), one
 
     grown = for_each(grow_one, proposed, rng)
     grown.sort(key=lambda one: -one[0])

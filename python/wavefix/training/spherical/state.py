@@ -23,6 +23,7 @@ class Measured:
     """Channels at known places; positions about the region's origin, offsets of the antennas about their mean.
 
     ``factors [n]``: what each location's channels were multiplied by, and what a model is to be multiplied by there.
+    ``panel [A]``: to which panel each antenna belongs, where the array consists of some.
     """
 
     positions: Floats
@@ -31,6 +32,7 @@ class Measured:
     frequencies: Floats
     middle: Floats
     factors: Floats | None = None
+    panel: NDArray[np.intp] | None = None
 
     @property
     def reference(self) -> float:
@@ -58,7 +60,8 @@ class Measured:
         offsets = np.ascontiguousarray(self.offsets[antennas])
         positions = np.ascontiguousarray(self.positions[rows])
         factors = None if self.factors is None else self.factors[rows]
-        return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors)
+        panel = None if self.panel is None else self.panel[antennas]
+        return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors, panel=panel)
 
     def at_tones(self, tones: slice) -> Measured:
         """At some of the frequencies."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.cells import plain_source
+from wavefix.training.spherical.panels import fixed
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
@@ -31,6 +32,7 @@ _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _LEAST_ROWS = 12
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
+_FIXES = 2  # of the array between its panels
 _ITERATIONS = 20
 _FAILURES = 2  # sources of a group that explain nothing, one after the other: no more are tried
 _SHUT = 0.02  # of the samples, that a gate must shut out to be tried beside none
@@ -49,7 +51,8 @@ def explained_anew(
     if len(lit) < _LEAST_ROWS:
         return list(group), 0.0
     rows = some_of(lit, _ROWS, rng)
-    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, _ANTENNAS).round().astype(np.intp))
+    count = _ANTENNAS if left.panel is None else max(_ANTENNAS, 2 * (1 + int(left.panel.max())))
+    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, count).round().astype(np.intp))
     every = max(1, len(left.frequencies) // _TONES)
     own = left.part(rows, antennas).at_tones(slice(every // 2, None, every))
     share = own.channels.size / (len(lit) * left.channels[0].size)
@@ -58,7 +61,10 @@ def explained_anew(
     if len(group) == 1 and before < least_gain:
         return list(group), 0.0
     add(group, own, 1.0)
-    best = _settled([replace(group[0], gate=Gate())], own, [group[0].degree])
+    starts = [replace(group[0], gate=Gate())]
+    if own.panel is not None:
+        starts += [one for one, _ in fixed(group[0], own)[:_FIXES]]
+    best = min((_settled([start], own, [group[0].degree]) for start in starts), key=lambda one: one.cost)
     # one more at a time, as its gate has it and without: of the choices, the best one
     steps = [[(replace(source, gate=gate), source) for gate in _gates(source, own)] for source in group[1:]] or [[]]
     steps[0] += [(second, group[0]) for second in _second(best.constant[0], own, least_gain)]
