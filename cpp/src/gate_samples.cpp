@@ -88,7 +88,7 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
     const Eigen::Map<const Vector3> x(measurement.positions.row(row));
     for (std::size_t j = 0; j < antennas; ++j) {
       const Ray ray = ray_of(x.data(), source, rotation, measurement.offsets.row(j));
-      const Vector3 at = Eigen::Map<const Vector3>(source) + Eigen::Map<const Vector3>(ray.arm.data());
+      const Eigen::Map<const Vector3> at(ray.from.data());
       const auto s = Eigen::Index(row * antennas + j);
       raw.row(s) << (x - at).transpose(), -x.cross(at).transpose();
       total += double(weight_[static_cast<std::size_t>(s)]);

@@ -96,7 +96,7 @@ class RayPhasors {
 
 /// A ray from the source of one antenna to a user.
 struct Ray {
-  std::array<double, 3> arm{}, direction{};  // rotation * offset; unit vector from source to user
+  std::array<double, 3> arm{}, from{}, direction{};  // rotation * offset; where it begins; unit vector to the user
   double distance = 0.0;
 };
 
@@ -105,7 +105,8 @@ inline Ray ray_of(const double* user, const double* source, const double* rotati
   double square = 0.0;
   for (std::size_t c = 0; c < 3; ++c) {
     ray.arm[c] = rotation[3 * c] * offset[0] + rotation[3 * c + 1] * offset[1] + rotation[3 * c + 2] * offset[2];
-    ray.direction[c] = user[c] - source[c] - ray.arm[c];
+    ray.from[c] = source[c] + ray.arm[c];
+    ray.direction[c] = user[c] - ray.from[c];
     square += ray.direction[c] * ray.direction[c];
   }
   ray.distance = std::sqrt(square);

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <string>
 
-#include "source_rays.hpp"
 #include "wavefix/error.hpp"
 
 namespace wavefix {
@@ -48,14 +47,16 @@ SourceTerms::SourceTerms(const Measurement& measurement, const SourceGeometry& s
   }
 }
 
+Ray SourceTerms::ray_at(std::size_t row, std::size_t j, std::size_t l) const {
+  return ray_of(measurement_.positions.row(row), sources_.positions.row(l), sources_.rotations.row(l),
+                measurement_.offsets.row(j));
+}
+
 cdouble SourceTerms::fill(std::size_t row, std::size_t j, std::size_t l, double* terms) const {
-  const double* user = measurement_.positions.row(row);
-  const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
-  double at[3];
-  for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
+  const Ray ray = ray_at(row, j, l);
   const double open = gates_.size() > 0
                           ? static_cast<double>(gates_.data[(row * gates_.shape[1] + j) * gates_.shape[2] + l])
-                          : gate(user, at, l);
+                          : gate(measurement_.positions.row(row), ray.from.data(), l);
   const double weight = open / std::max(ray.distance, 1e-6);
   const double *m = gains_.variables.row(l), *u = ray.direction.data();
   const double v1 = m[0] * u[0] + m[1] * u[1] + m[2] * u[2] + m[3];
@@ -75,11 +76,7 @@ cdouble SourceTerms::fill(std::size_t row, std::size_t j, std::size_t l, double*
 }
 
 double SourceTerms::gate(std::size_t row, std::size_t j, std::size_t l) const {
-  const double* user = measurement_.positions.row(row);
-  const Ray ray = ray_of(user, sources_.positions.row(l), sources_.rotations.row(l), measurement_.offsets.row(j));
-  double at[3];
-  for (std::size_t c = 0; c < 3; ++c) at[c] = sources_.positions.row(l)[c] + ray.arm[c];
-  return gate(user, at, l);
+  return gate(measurement_.positions.row(row), ray_at(row, j, l).from.data(), l);
 }
 
 double SourceTerms::gate(const double* x, const double* s, std::size_t l) const {

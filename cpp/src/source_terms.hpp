@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "source_rays.hpp"
 #include "wavefix/source_fit.hpp"
 
 namespace wavefix {
@@ -20,6 +21,7 @@ class SourceTerms {
   double gate(std::size_t row, std::size_t j, std::size_t l) const;
 
  private:
+  Ray ray_at(std::size_t row, std::size_t j, std::size_t l) const;
   double gate(const double* x, const double* s, std::size_t l) const;
 
   Measurement measurement_;
