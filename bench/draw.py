@@ -126,8 +126,10 @@ def growth() -> str:
 
 def threads() -> str:
     rows = rows_of("threads")
-    lines = [[name, f"{row['median']:.2f}", f"{row['best']:.2f}"] for name, row in rows.items()]
-    return table(["two threads over one", "median round", "best round"], lines)
+    lines = [[name, f"{row['median']:.2f}", f"{row['best']:.2f}"] for name, row in rows["speed-up"].items()]
+    shares = [[name, f"{row['median']:.0%}", f"{row['best']:.0%}"] for name, row in rows["share of peak"].items()]
+    head = ["median round", "best round"]
+    return table(["two threads over one", *head], lines) + "\n\n" + table(["of the peak of two cores", *head], shares)
 
 
 def instructions() -> str:
