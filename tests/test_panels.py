@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,7 @@ def test_no_panels() -> None:
     assert panels_of(20 * line, WAVELENGTH) is None  # each alone
     assert panels_of(np.concatenate([ROW, ROW[:3] + np.array([0, 9, 0])]), WAVELENGTH) is None
     assert panels_of(line[:1], WAVELENGTH) is None
+    assert panels_of(np.repeat(20 * line[:2], 4, axis=0), WAVELENGTH) is None  # four at one place
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -154,11 +156,21 @@ def test_a_panel_that_is_dead_breaks_nothing() -> None:
     assert find_across(measured.with_channels(0 * measured.channels), lambda one: 0.0, np.random.default_rng(0)) is None
 
 
-def test_a_fit_of_four_panels() -> None:
+def square() -> wfx.Scene:
+    """The direct path, ground and a house front."""
     scene = wfx.Scene.named("plaza").with_(subcarriers=8, region_size=1.0, max_bounces=1)
-    scene = scene.with_(walls=scene.walls[:2])
     middle = scene.antenna_positions.mean(axis=0)
-    scene = scene.with_(array=FreeArray(tuple(ARRAYS["rows"] + middle)))
-    model = wfx.fit(wfx.simulate(scene, n=200, seed=0), max_rounds=2, progress=False)
-    # the direct path, ground and a house front; found by beams of all antennas, seven sources left -17 dB
+    return scene.with_(walls=scene.walls[:2], array=FreeArray(tuple(ARRAYS["rows"] + middle)))
+
+
+def test_a_fit_of_four_panels() -> None:
+    model = wfx.fit(wfx.simulate(square(), n=200, seed=0), max_rounds=2, progress=False)
+    # found by beams of all antennas, seven sources left -17 dB
     assert 10 * np.log10(model.validation_nmse) < -30
+
+
+def test_phases_that_are_normalized_per_location_are_noticed() -> None:
+    data = wfx.simulate(square(), n=120, seed=0)
+    turned = data.channels * np.exp(-1j * np.angle(data.channels[:, :1, :1]))
+    with pytest.raises(wfx.DataError, match="normalized"):
+        wfx.fit(replace(data, channels=turned.astype(np.complex64)), max_rounds=2, progress=False)

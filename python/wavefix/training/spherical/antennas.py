@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from wavefix.training.spherical.state import Floats, Measured
 
 _GAP = 3.0  # wavelengths between the antennas of different panels, at least
-_LEAST, _MOST_OF_PANELS = 4, 48  # antennas of a panel; chosen ones of all panels
+_LEAST, _WIDTH = 4, 0.2  # antennas of a panel, and wavelengths that they are apart, at least
+_MOST_OF_PANELS = 48  # antennas that are chosen of all panels
 _CHOICES, _DIRECTIONS = 400, 1000
 _APART = 0.3  # of the whole array's factor, below which it tells two directions apart
 
@@ -20,8 +21,9 @@ def panels_of(offsets: Floats, wavelength: float) -> NDArray[np.intp] | None:
     number = np.full(len(offsets), -1)
     for count in range(len(offsets)):
         if np.all(number >= 0):
-            sizes = np.bincount(number)
-            return number if len(sizes) > 1 and sizes.min() >= _LEAST else None
+            panels = [offsets[number == one] for one in range(count)]
+            wide = all(len(one) >= _LEAST and np.ptp(one, axis=0).max() > _WIDTH * wavelength for one in panels)
+            return number if count > 1 and wide else None
         panel = np.arange(len(offsets)) == np.argmin(number)
         while np.any(grown := near[panel].any(axis=0) & ~panel):
             panel |= grown

@@ -229,7 +229,7 @@ def _require_sources(state: State, training: Measured) -> None:
     few = training.part(np.arange(0, len(training.positions), max(1, len(training.positions) // 200)))
     powers = [float(np.sum(np.abs(source.amplitudes(few)) ** 2)) for source in state.sources]
     strongest = state.sources[int(np.argmax(powers))]
-    spread = few.wavenumber * float(np.std(strongest.rays(few)[0].mean(axis=1)))
+    spread = few.wavenumber * float(np.min(np.std(strongest.rays(few)[0], axis=0)))
     extent = few.wavenumber * float(np.max(np.ptp(few.positions, axis=0)))
     if spread < _SAME_RANGE and extent > _WIDE and max(powers) > 0.3 * sum(powers):
         raise DataError(
