@@ -182,14 +182,16 @@ class Across:
 
     def fixed(self, one: Float) -> list[Found]:
         """The fixes of a float solution that explain most, refined."""
-        fixes = sorted((explained(fix, self.measured) for fix in self.fixes(one)), key=lambda found: -found[1])
+        fixes = sorted(
+            (explained(fix, self.measured) for fix in self.with_whole_cycles(one)), key=lambda found: -found[1]
+        )
         out = []
         for fix, _ in fixes[: _FOLLOWED[3]]:
             refined, left = refine([fix], self.measured, 12, least_gain=_LEAST_GAIN)
             out.append((refined[0], 1 - left / energy(self.measured.channels)))
         return out
 
-    def fixes(self, one: Float) -> list[Source]:
+    def with_whole_cycles(self, one: Float) -> list[Source]:
         """Sources whose gains have the same phase at each panel, the most probable ones first: what panels differ by
         is a whole number of cycles, and the float solution moves with each choice of them as its covariance says."""
         panels, covariance = len(one.gains), self.covariance(one)

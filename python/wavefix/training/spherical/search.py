@@ -160,6 +160,12 @@ def distinct(sources: Sequence[Source], measured: Measured, least: float) -> lis
     return [sources[i] for i in kept]
 
 
+def _lit(predicted: Floats, neighbors: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Locations that are coherent with a source, as their neighbors are."""
+    smooth = predicted[neighbors].mean(axis=1)
+    return np.flatnonzero(smooth > 0.15 * smooth.max())
+
+
 def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.random.Generator) -> Source:
     """Refine a source on the locations that are coherent with it, from where it is strongest outward."""
     predicted = coherence(source, left, neighbors)
@@ -167,8 +173,8 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
     center = left.positions[int(np.argmax(smooth))]
     distance = np.linalg.norm(left.positions - center, axis=1)
     for reach in (0.25, 0.5, 1.0, 1.0):
-        smooth = predicted[neighbors].mean(axis=1)
-        lit = np.flatnonzero((smooth > 0.15 * smooth.max()) & (distance <= reach * distance.max()))
+        lit = _lit(predicted, neighbors)
+        lit = lit[distance[lit] <= reach * distance.max()]
         if len(lit) < 16:
             continue
         rows = some_of(lit, _ROWS, rng)
@@ -182,8 +188,7 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
 
 def fixed_again(source: Source, field: Field, left: Measured, rng: np.random.Generator) -> Source:
     """The source with the whole cycles between panels that all locations coherent with it tell."""
-    smooth = coherence(source, left, field.neighbors)[field.neighbors].mean(axis=1)
-    lit = np.flatnonzero(smooth > 0.15 * smooth.max())
+    lit = _lit(coherence(source, left, field.neighbors), field.neighbors)
     if len(lit) < 16:
         return source
     fixes = fixed(source, left.part(some_of(lit, _ROWS, rng)))
@@ -195,8 +200,7 @@ def polish(
     source: Source, left: Measured, neighbors: NDArray[np.intp], degree: int, rng: np.random.Generator
 ) -> Source:
     """The source alone on the residual: gain and gate in turns."""
-    smooth = coherence(source, left, neighbors)[neighbors].mean(axis=1)
-    lit = np.flatnonzero(smooth > 0.15 * smooth.max())
+    lit = _lit(coherence(source, left, neighbors), neighbors)
     if len(lit) < 8:
         return source
     rows = some_of(lit, 2 * _ROWS, rng)
