@@ -108,14 +108,19 @@ def search() -> list[dict[str, Any]]:
     return rows
 
 
+def sixteen_channels(antennas: int, subcarriers: int, sources: int) -> tuple[wfx.ChannelModel, Any, Any, Any]:
+    """A model, as many positions, and room for their channels and derivatives."""
+    model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
+    x = np.concatenate([np.random.default_rng(1).uniform(-2.5, 2.5, (16, 2)), np.full((16, 1), 1.5)], axis=1)
+    shape = antennas, subcarriers
+    return model, x, np.empty((16, *shape), np.complex64), np.empty((16, 3, *shape), np.complex64)
+
+
 def synthesize() -> list[dict[str, Any]]:
     rows = []
     torch.set_num_threads(1)
     for antennas, subcarriers, sources in [(8, 8, 4), (32, 64, 24), (64, 64, 12), (64, 64, 64), (128, 256, 12)]:
-        model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
-        x = np.concatenate([np.random.default_rng(1).uniform(-2.5, 2.5, (16, 2)), np.full((16, 1), 1.5)], axis=1)
-        out = np.empty((16, antennas, subcarriers), np.complex64)
-        slopes = np.empty((16, 3, antennas, subcarriers), np.complex64)
+        model, x, out, slopes = sixteen_channels(antennas, subcarriers, sources)
         eager = {name: SphericalPeer(torch, model, tables=name == "tables") for name in ("terms", "tables")}
         by_numpy = SphericalPeer(np, model, tables=True)
         compiled = torch.compile(SphericalPeer(torch, model, tables=True).__call__)
@@ -296,10 +301,7 @@ def peak_of_two() -> dict[str, Any]:
     square = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
     out: dict[str, Any] = {}
     for antennas, subcarriers, sources in [(64, 64, 12), (64, 64, 64), (128, 256, 12)]:
-        model = random_sources(np.random.default_rng(0), antennas, subcarriers, sources)
-        x = np.concatenate([np.random.default_rng(1).uniform(-2.5, 2.5, (16, 2)), np.full((16, 1), 1.5)], axis=1)
-        channel = np.empty((16, antennas, subcarriers), np.complex64)
-        slopes = np.empty((16, 3, antennas, subcarriers), np.complex64)
+        model, x, channel, slopes = sixteen_channels(antennas, subcarriers, sources)
         work = 8 * channel.size * sources / (2 * 2 * len(square) ** 3)  # of two products'
         runs: dict[str, Run] = {
             "product": lambda: square @ square,

@@ -36,8 +36,7 @@ def chosen_antennas(measured: Measured, count: int) -> NDArray[np.intp]:
     looks at one in eight of a linear array finds sources whose waves are right there and wrong between. So one from
     around each of those is taken: of random choices, the one to which directions that the whole array tells apart are
     least alike. Of a few panels at least ``_LEAST`` each: fewer let a wave be right at them and wrong beside."""
-    if measured.panel is not None:
-        count = max(count, min(_LEAST * (1 + int(measured.panel.max())), _MOST_OF_PANELS))
+    count = max(count, min(_LEAST * measured.panels, _MOST_OF_PANELS))
     if count >= len(measured.offsets):
         return np.arange(len(measured.offsets))
     spread = _spread(measured.offsets, count)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from wavefix._core import DataError, __version__
-from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.dataset import ChannelDataset
 from wavefix.files import Path_
 from wavefix.training.data import Prepared, prepare
@@ -131,15 +130,14 @@ def measured_of(prepared: Prepared) -> tuple[Measured, Measured]:
     region = geometry.region
     offsets = np.ascontiguousarray(geometry.antenna_positions - geometry.antenna_positions.mean(axis=0))
     middle = region.positions(region.middle[None])[0] - region.origin
-    panel = panels_of(offsets, SPEED_OF_LIGHT / float(np.mean(geometry.frequencies)))
     out = []
     for samples in (prepared.training, prepared.held_out):
         positions = region.positions(samples.y.cpu().numpy() + region.middle) - region.origin
         channels = np.ascontiguousarray(samples.channels.cpu().numpy())
-        out.append(
-            Measured(np.ascontiguousarray(positions), channels, offsets, geometry.frequencies, middle, panel=panel)
-        )
-    return out[0], out[1]
+        out.append(Measured(np.ascontiguousarray(positions), channels, offsets, geometry.frequencies, middle))
+    training, held = out
+    panel = panels_of(offsets, training.wavelength)
+    return replace(training, panel=panel), replace(held, panel=panel)
 
 
 @dataclass

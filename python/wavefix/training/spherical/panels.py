@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,14 @@ from wavefix.region import row_space
 from wavefix.training.spherical.beams import Beams, DelayProfile
 from wavefix.training.spherical.cells import LOOKED_AT, explained, found_at, plain_source
 from wavefix.training.spherical.state import Channels, Floats, Measured, Source, energy, sample, stacked
-from wavefix.training.spherical.system import refine, solve
+from wavefix.training.spherical.system import equations, refine, solve
 
 Found = tuple[Source, float]  # with the part of the energy that it explains
 Judge = Callable[[Source], float]
 
 _AT_EACH, _SOME = 4, 16  # antennas that are looked at, at each panel and of all of them, at least
-_TURN, _STEPS, _MOST_TURNS = (
-    2 * np.pi / 48,
-    (3, 3, 24),
-    100,
-)  # radians; to either side, about the least certain axis last
+_TURN = 2 * np.pi / 48  # radians that turns differ by
+_STEPS, _MOST_TURNS = (3, 3, 24), 100  # to either side, about the least certain axis last; all of them
 _WITHIN = 2.0  # standard deviations, that the array is turned
 _FOLLOWED = 4, 4, 2, 4  # sources of a panel, places of the array, float solutions, fixes of each
 _ITERATIONS, _RETRIES, _LEAST_GAIN = 8, 6, 1e-3
@@ -46,14 +44,15 @@ def find_across(measured: Measured, judge: Judge, rng: np.random.Generator) -> F
     own = replace(own, offsets=np.ascontiguousarray(own.offsets - middle), panel=np.zeros_like(panel))
     beams = Beams.of(own)
     at_panel = sorted(found_at(own, beams, DelayProfile.of(own)), key=lambda one: -one[1])
+    alone, axes = Across(own), row_space(few.offsets)
     placed: list[Source] = []
     for source, _ in at_panel[: _FOLLOWED[0]]:
-        spread = Across(own).covariance(Across(own).float_solution(source))[-3:, -3:]
-        placed += _placed(source, beams.axes, row_space(few.offsets), middle, spread)
-    count = max(_AT_EACH, _SOME // len(panels))
-    across = Across(few.part(slice(None), np.concatenate([_spread(panel, count) for panel in panels])))
+        spread = alone.covariance(alone.float_solution(source))[-3:, -3:]
+        placed += _placed(source, beams.axes, axes, middle, spread)
     if not placed:
         return None
+    count = max(_AT_EACH, _SOME // len(panels))
+    across = Across(few.part(slice(None), np.concatenate([_spread(panel, count) for panel in panels])))
     most = np.argsort(-across.gains(placed)[1])[: _FOLLOWED[1]]
     floats = sorted((across.float_solution(placed[i]) for i in most), key=lambda one: one.left)
     return preferred([fix for one in floats[: _FOLLOWED[2]] for fix in across.fixed(one)], judge)
@@ -99,13 +98,13 @@ class Across:
 
     measured: Measured
 
-    @property
+    @cached_property
     def member(self) -> NDArray[np.intp]:
         """``[A]``: the panel of each antenna, of those that have one here."""
         assert self.measured.panel is not None
         return np.asarray(np.unique(self.measured.panel, return_inverse=True)[1])
 
-    @property
+    @cached_property
     def membership(self) -> NDArray[np.bool_]:
         """``[A, P]``"""
         return np.asarray(self.member[:, None] == np.arange(self.member.max() + 1))
@@ -127,18 +126,8 @@ class Across:
 
     def _equations(self, source: Source, left: Channels, amplitudes: Channels) -> tuple[Floats, Floats]:
         basis = self.membership / source.rays(self.measured)[0][..., None]
-        matrix, gradient = _core.source_normal_equations(
-            *self.measured.geometry,
-            *stacked([source]),
-            np.ascontiguousarray(basis[:, :, None], np.float32),
-            np.array([basis.shape[2]], np.int32),
-            amplitudes,
-            left,
-            self.measured.middle,
-            self.measured.reference,
-        )
-        lower = np.tril(matrix)
-        return lower + np.tril(lower, -1).T, gradient
+        own, count = np.ascontiguousarray(basis[:, :, None], np.float32), np.array([basis.shape[2]], np.int32)
+        return equations([source], self.measured, own, count, amplitudes, left)
 
     def float_solution(self, source: Source) -> Float:
         """Levenberg-Marquardt (18) with a gain of its own at each panel."""

@@ -47,6 +47,11 @@ class Measured:
         return 2 * np.pi / self.wavenumber
 
     @property
+    def panels(self) -> int:
+        """Their number; 0 where the array is none of panels."""
+        return 0 if self.panel is None else 1 + int(self.panel.max())
+
+    @property
     def geometry(self) -> tuple[Floats, Floats, Floats]:
         return self.positions, self.offsets, self.frequencies
 

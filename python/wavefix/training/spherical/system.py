@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wavefix import _core
 from wavefix.training.spherical.state import (
+    Channels,
     Floats,
     Measured,
     Source,
@@ -39,20 +40,26 @@ class System:
 def normal_equations(sources: Sequence[Source], measured: Measured, left: Measured) -> System:
     """Equations (18) of all sources, whose degrees may differ."""
     basis, values = terms(sources, measured)
-    matrix, gradient = _core.source_normal_equations(
-        *measured.geometry,
-        *stacked(sources),
-        basis,
-        terms_of(sources),
-        values,
-        left.channels,
-        measured.middle,
-        measured.reference,
-    )
+    matrix, gradient = equations(sources, measured, basis, terms_of(sources), values, left.channels)
     ends = np.cumsum([2 * len(source.coefficients) + _MOTIONS for source in sources])
     slices = [slice(int(first), int(last)) for first, last in zip([0, *ends], ends, strict=False)]
+    return System(matrix, gradient, slices)
+
+
+def equations(
+    sources: Sequence[Source],
+    measured: Measured,
+    basis: NDArray[np.float32],
+    counts: NDArray[np.int32],
+    amplitudes: Channels,
+    left: Channels,
+) -> tuple[Floats, Floats]:
+    """Matrix and gradient of (18) for any basis ``[n, A, L, M]``, of which source ``l`` has the first ``counts[l]``."""
+    matrix, gradient = _core.source_normal_equations(
+        *measured.geometry, *stacked(sources), basis, counts, amplitudes, left, measured.middle, measured.reference
+    )
     lower = np.tril(matrix)
-    return System(lower + np.tril(lower, -1).T, gradient, slices)
+    return lower + np.tril(lower, -1).T, gradient
 
 
 def terms_of(sources: Sequence[Source]) -> NDArray[np.int32]:

@@ -51,8 +51,7 @@ def explained_anew(
     if len(lit) < _LEAST_ROWS:
         return list(group), 0.0
     rows = some_of(lit, _ROWS, rng)
-    count = _ANTENNAS if left.panel is None else max(_ANTENNAS, 2 * (1 + int(left.panel.max())))
-    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, count).round().astype(np.intp))
+    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, max(_ANTENNAS, 2 * left.panels)).round().astype(np.intp))
     every = max(1, len(left.frequencies) // _TONES)
     own = left.part(rows, antennas).at_tones(slice(every // 2, None, every))
     share = own.channels.size / (len(lit) * left.channels[0].size)
