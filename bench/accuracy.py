@@ -42,12 +42,14 @@ from wavefix.files import written_whole
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 SNRS = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0)
 LARGE = {"antennas": 64, "subcarriers": 64, "size": 10.0, "validation_nmse": 1e-12}
+HALF = np.array([2.0, 2.0, 0.25])
 KNOWN: dict[str, dict[str, Any]] = {
     "line of sight, 12 paths": LARGE,
     "none, 6 paths": LARGE | {"line_of_sight": False, "paths": 6},
     "12 paths, 4 of them partial": LARGE | {"gates": True},
     "16x16, 12 paths": LARGE | {"antennas": 16, "subcarriers": 16, "size": 6.0},
     "2 paths": LARGE | {"paths": 2},
+    "a volume of 4 m x 4 m x 0.5 m, 12 paths": LARGE | {"size": 4.0, "basis": np.eye(3), "lower": -HALF, "upper": HALF},
 }
 Case = Callable[[], dict[str, Any]]
 
@@ -60,7 +62,8 @@ def known_cases(n: int) -> dict[str, Case]:
         truth = users(model, n, seed=[10, int(snr_db) + 10])
         channels = add_noise(model.synthesize(truth), snr_db, seed=[20, int(snr_db) + 10])
         fixes = wfx.Localizer(model).locate(channels)
-        return asdict(prove(model, channels, fixes, truth, snr_db)) | {"snr_db": snr_db}
+        told = {"snr_db": snr_db, "dimension": len(model.region.basis)}
+        return asdict(prove(model, channels, fixes, truth, snr_db)) | told
 
     return {
         f"{name} | {snr_db:g}": lambda scene=scene, snr_db=snr_db: measure(scene, snr_db)

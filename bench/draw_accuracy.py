@@ -20,7 +20,7 @@ PAGE = draw.ROOT / "docs" / "accuracy.md"
 FIGURES = draw.ROOT / "docs" / "figures"
 CHANCE = 1e-4  # one band in so many is left by chance
 RESOLVED = 0.01  # wrong fixes below which a scene is above its ambiguity threshold
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def part(name: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def known() -> str:
     lines = []
     for scene, rows in groups("known").items():
         for snr, row in rows:
-            low, high = band(2, row["right"], CHANCE)
+            low, high = band(row.get("dimension", 2), row["right"], CHANCE)
             lines.append(
                 [
                     scene,
@@ -126,12 +126,15 @@ def draw_known(path: Path) -> None:
         snr = [row["snr_db"] for _, row in rows]
         style = {"color": color, "marker": "o", "markersize": 3, "label": scene}
         axes[0].plot(snr, [row["ratio"] for _, row in rows], **style)
-        axes[1].plot(snr, [row["nees"] for _, row in rows], **style)
+        axes[1].plot(snr, [row["nees"] / row.get("dimension", 2) for _, row in rows], **style)
         axes[2].plot(snr, [100 * row["wrong"] for _, row in rows], **style)
-        bands = [band(2, max(row["right"], 1), CHANCE) for _, row in rows]
+        degrees = [
+            row.get("dimension", 2) * max(row["right"], 1) for _, row in rows
+        ]  # of the sum, each with a mean of 1
+        bands = [band(1, n, CHANCE) for n in degrees]
         axes[1].fill_between(snr, *zip(*bands, strict=True), color="#cccccc", alpha=0.15, linewidth=0)
     axes[0].axhline(1.1, color="black", linewidth=0.8, linestyle="--")
-    titles = ("root mean square error / bound, right fixes", "NEES and the bands of chi-square", "wrong fixes, %")
+    titles = ("root mean square error / bound, right fixes", "NEES a dimension, bands of chi-square", "wrong fixes, %")
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("SNR, dB", fontsize=8)

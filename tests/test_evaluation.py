@@ -3,6 +3,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +118,13 @@ def test_channel_error_by_hand(data):
     assert error.nmse_db == pytest.approx(10 * np.log10(np.sum(ratio * power) / np.sum(power)), abs=1e-3)
     assert error.median_location_nmse_db == pytest.approx(-40, abs=1e-3)
     assert set(error.groups) == {"line_of_sight", "non_line_of_sight"}
+
+
+def test_a_shadow_that_nothing_reaches_is_in_no_median(data):
+    channels = np.where(np.arange(40)[:, None, None] < 5, 0, data.channels).astype(np.complex64)
+    shadowed = replace(data, channels=channels)
+    error = channel_error(SimpleNamespace(synthesize=lambda x: 1.1 * channels[: len(x)]), shadowed)
+    assert (error.nmse_db, error.median_location_nmse_db) == pytest.approx((-20, -20), abs=1e-3)
 
 
 def test_batches_cover_every_location(model):

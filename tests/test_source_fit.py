@@ -313,6 +313,35 @@ def test_a_hard_edge_is_found_between_the_samples_on_its_sides() -> None:
     assert np.mean(np.abs(got - wanted)) < 2e-3
 
 
+@pytest.mark.parametrize(("shape", "zeros"), [(0, [2, 3, 4]), (1, [5])])
+def test_a_hard_edge_that_stands_or_lies_is_found_as_one(shape: int, zeros: list[int]) -> None:
+    """Of fewer numbers, so that users that it was not found by are parted as well: each number leaves one in as many as
+    there are in doubt, of 900 samples three or four, where a line of five leaves more."""
+    scene, soft = gate_case(EDGES[shape : shape + 1], [[1]])
+    _, others = gate_case(EDGES[shape : shape + 1], [[1]], 4000)
+    wanted = (soft > 0.5).astype(np.float32)
+    found, leaves = _core.source_grow_gate(*scene, [], [[]], wanted, np.ones_like(wanted), 1.0, 3)
+    assert len(found) == 1
+    assert [found[0][i] for i in zeros] == [0.0] * len(zeros)
+    positions, offsets, _, source, _ = gate_case(EDGES[:1], [[1]], 4000)[0]
+    got = np.array([[gate_value(np.array(found), leaves, x, source + offset) for offset in offsets] for x in positions])
+    assert np.mean((got > 0.5) != (others > 0.5)) < 4 / 900
+
+
+def test_users_on_a_line_leave_no_number_to_chance() -> None:
+    """They tell nothing of half of a line's numbers, which stay zero and do not matter a rounding beside them."""
+    (positions, *rest), _ = gate_case(EDGES[:1], [[1]])
+    positions[:, 1] = 0.0
+    source, offsets = rest[2], rest[0]
+    values = [[gate_value(EDGES[:1], [[1]], x, source + offset) for offset in offsets] for x in positions]
+    wanted = (np.array(values) > 0.5).astype(np.float32)
+    assert 0.1 < wanted.mean() < 0.9
+    found, leaves = _core.source_grow_gate(positions, *rest, [], [[]], wanted, np.ones_like(wanted), 1.0, 3)
+    beside = positions + np.array([0.0, 1e-9, 1e-9])
+    got = np.array([[gate_value(np.array(found), leaves, x, source + offset) for offset in offsets] for x in beside])
+    assert np.mean(np.abs(got - wanted)) < 2e-3
+
+
 def test_a_gate_where_nothing_is_hidden_or_nothing_is_left_stays_as_it_was() -> None:
     scene, soft = gate_case(EDGES[:1], [[1]])
     lit = np.ones(soft.shape, np.float32)

@@ -15,6 +15,8 @@ constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relat
 constexpr double rough_error = 1e-2;          // of it, relative to the energy, as near edges of gates
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
 constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
+constexpr double wide = 4e4;                  // candidates in a box, beyond which it ends where the region does
+constexpr double third_axis = 10.0;           // times the candidates of a plane
 constexpr int most_growths = 16;
 constexpr double most_doubtful = 2.0;  // times the cost of the best minimum, up to which others are reconsidered
 constexpr double same_place = 1e-3;    // wavelengths
@@ -84,12 +86,35 @@ double FixSearch::candidates_in(const SearchBox& box) const {
 }
 
 bool FixSearch::fits(const SearchBox& box, double candidates) const {
-  return candidates_in(box) <= candidates * options_.max_candidates;
+  const double axis = plan_.model.region().dimension() == 3 ? third_axis : 1.0;
+  return candidates_in(box) <= candidates * axis * options_.max_candidates;
 }
 
-/// Cuts the longest side until the candidates are few enough.
+/// Leaves out what lies outside the region, where a fix may not be.
+void FixSearch::clip(SearchBox& box) const {
+  const Region& region = plan_.model.region();
+  const double margin = options_.region_margin * plan_.model.wavelength();
+  for (std::size_t k = 0; k < region.dimension(); ++k) {
+    double low = 0.0, high = 0.0;  // of the region along the axis
+    for (std::size_t c = 0; c < 3; ++c) low += (region.origin[c] - box.center[c]) * box.axes[3 * k + c];
+    high = low;
+    for (std::size_t d = 0; d < region.dimension(); ++d) {
+      double along = 0.0;
+      for (std::size_t c = 0; c < 3; ++c) along += region.basis[3 * d + c] * box.axes[3 * k + c];
+      const double first = along * (region.lower[d] - margin), last = along * (region.upper[d] + margin);
+      low += std::min(first, last), high += std::max(first, last);
+    }
+    low = std::max(low, -box.half_width[k]), high = std::min(high, box.half_width[k]);
+    if (!(high - low > 2.0 * plan_.pitch)) continue;
+    box.half_width[k] = 0.5 * (high - low);
+    for (std::size_t c = 0; c < 3; ++c) box.center[c] += 0.5 * (low + high) * box.axes[3 * k + c];
+  }
+}
+
+/// Leaves out what may not be, then cuts the longest side until the candidates are few enough.
 void FixSearch::cut(SearchBox& box) const {
   const std::size_t dimension = plan_.model.region().dimension();
+  if (candidates_in(box) > wide) clip(box);
   while (!fits(box, 1.0)) {
     std::size_t longest = 0;
     for (std::size_t d = 0; d < dimension; ++d) {

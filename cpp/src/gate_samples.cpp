@@ -2,6 +2,7 @@
 #include "gate_samples.hpp"
 
 #include <Eigen/Eigenvalues>
+#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 
@@ -11,17 +12,24 @@
 namespace wavefix {
 namespace {
 
-constexpr float closed = 17.0f;     // a logit whose sigmoid is 0 or 1 in float
-constexpr double steepest = 1e5;    // largest logit
-constexpr double softened = 300.0;  // largest logit of a line that lets a step see samples on both of its sides
-constexpr double sharper = 1.7;     // step of a sharpening
-constexpr float reach = 30.0f;      // logits within which a sample tells on which side of a line it lies
-constexpr int separations = 20;     // steps of a separation
+constexpr double alike = 1e-7;      // relative difference of a line from one of a kind
+constexpr double untold = 1e-9;     // relative size of a number's feature that samples tell nothing of
+constexpr double dependent = 5e-7;  // of features: a combination of the others
 constexpr float faint = 1e-4f;      // slopes below this do not move a line
+constexpr Eigen::Index alike_at_once = 16;
 
-float sigmoid(float v) {
-  if (v > closed) return 1.0f;
-  return v < -closed ? 0.0f : 1.0f / (1.0f + std::exp(-v));
+/// Which of the six numbers of a line may differ from zero where the edge stands upright, lies level, or neither.
+const std::array<std::vector<Eigen::Index>, 3> kinds{{{0, 1, 5}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4, 5}}};
+
+/// Most samples are far from a line, and antennas next to each other alike.
+void apply_sigmoid(Eigen::Ref<Eigen::VectorXf> logits) {
+  constexpr float closed = GateSamples::closed;
+  const auto v = logits.array();
+  if (v.abs().minCoeff() > closed) {
+    logits = (v > 0.0f).cast<float>();
+  } else {
+    logits = (1.0f + (-v).min(closed).max(-closed).exp()).inverse();
+  }
 }
 
 }  // namespace
@@ -104,9 +112,36 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
   while (rank < 6 && solver.eigenvalues()(5 - rank) > 1e-12 * solver.eigenvalues()(5)) ++rank;
   const Eigen::MatrixXd axes = solver.eigenvectors().rightCols(rank);
   const Eigen::VectorXd spread = solver.eigenvalues().tail(rank).cwiseMax(1e-300).cwiseSqrt();
-  whiten_ = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
+  const Eigen::MatrixXd whiten = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
   raw_ = size.asDiagonal() * axes * spread.asDiagonal();
-  features_ = (raw * whiten_).cast<float>();
+  features_ = (raw * whiten).cast<float>();
+  mean_weight_ = total / double(std::max<std::size_t>(1, count()));
+  for (const auto& numbers : kinds) kinds_.push_back(kind_with(numbers));
+}
+
+/// In coordinates in which each number counts alike; one that the samples tell nothing of stays zero.
+GateSamples::Kind GateSamples::kind_with(const std::vector<Eigen::Index>& numbers) const {
+  const double largest = raw_.rowwise().norm().maxCoeff();
+  Eigen::MatrixXd pick = Eigen::MatrixXd::Zero(6, Eigen::Index(numbers.size()));
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const double size = raw_.row(numbers[i]).norm();
+    if (size > untold * largest) pick(numbers[i], Eigen::Index(i)) = 1.0 / size;
+  }
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(pick.transpose() * raw_, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::VectorXd& size = svd.singularValues();
+  Eigen::Index rank = 1;
+  while (rank < size.size() && size(rank) > dependent * size(0)) ++rank;
+  const Eigen::MatrixXd span = svd.matrixV().leftCols(rank).transpose();
+  return {span, pick * svd.matrixU().leftCols(rank) * size.head(rank).cwiseInverse().asDiagonal() * span};
+}
+
+std::size_t GateSamples::kind_of(const Eigen::RowVectorXd& line) const {
+  std::size_t kind = 0;
+  for (; kind + 1 < kinds_.size(); ++kind) {
+    const Eigen::MatrixXd& span = kinds_[kind].span;
+    if ((line - line * span.transpose() * span).norm() < alike * line.norm()) break;
+  }
+  return kind;
 }
 
 GateSamples GateSamples::some(std::size_t most) const {
@@ -117,7 +152,7 @@ GateSamples GateSamples::some(std::size_t most) const {
 
 GateSamples GateSamples::part(const std::vector<std::size_t>& chosen) const {
   GateSamples out;
-  out.whiten_ = whiten_, out.raw_ = raw_;
+  out.raw_ = raw_, out.kinds_ = kinds_, out.mean_weight_ = mean_weight_;
   out.features_.resize(Eigen::Index(chosen.size()), features_.cols());
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     out.features_.row(Eigen::Index(i)) = features_.row(Eigen::Index(chosen[i]));
@@ -146,7 +181,7 @@ GateTree GateSamples::tree_of(const SourceGate& gate) const {
 SourceGate GateSamples::gate_of(const GateTree& tree) const {
   SourceGate out{{}, tree.leaves};
   for (Eigen::Index t = 0; t < tree.lines.rows(); ++t) {
-    const Eigen::Matrix<double, 6, 1> line = whiten_ * tree.lines.row(t).transpose();
+    const Eigen::Matrix<double, 6, 1> line = kinds_[kind_of(tree.lines.row(t))].raw * tree.lines.row(t).transpose();
     out.lines.push_back({line(0), line(1), line(2), line(3), line(4), line(5)});
   }
   return out;
@@ -166,8 +201,9 @@ void GateSamples::fill_block(const GateTree& gate, std::size_t first, Block& blo
         features_.middleRows(Eigen::Index(first), rows) * gate.lines.cast<float>().transpose();
   }
   for (Eigen::Index t = 0; t < lines; ++t) {
-    float* half = block.half.col(t).data();
-    for (std::size_t s = 0; s < block.count; ++s) half[s] = sigmoid(half[s]);
+    for (Eigen::Index s = 0; s < rows; s += alike_at_once) {
+      apply_sigmoid(block.half.col(t).segment(s, std::min(alike_at_once, rows - s)));
+    }
   }
   block.leaf.resize(gate.leaves.size());
   block.gate.fill(0.0f);
@@ -217,32 +253,32 @@ void GateSamples::equations(const GateTree& gate, System& system) const {
   system.matrix.setZero(unknowns, unknowns);
   system.gradient.setZero(unknowns);
   Block block;
-  std::vector<float> rates(static_cast<std::size_t>(lines));
-  Eigen::VectorXd slope(unknowns);
+  Eigen::VectorXd rates(lines), errors(Eigen::Index(Block::most));
+  Eigen::MatrixXd slopes(
+      unknowns, Eigen::Index(Block::most));  // times the roots of the weights, of the samples that a line moves
   for (std::size_t first = 0; first < count(); first += Block::most) {
     fill_block(gate, first, block);
+    Eigen::Index moved = 0;
     for (std::size_t s = 0; s < block.count; ++s) {
-      std::fill(rates.begin(), rates.end(), 0.0f);
-      float largest = 0.0f;
+      rates.setZero();
       for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
         const float value = block.leaf[i][s];
         if (value < faint) continue;
         for (const int line : gate.leaves[i]) {
-          const std::size_t t = static_cast<std::size_t>(std::abs(line)) - 1;
-          const float half = block.half(Eigen::Index(s), Eigen::Index(t));
-          rates[t] += line > 0 ? value * (1.0f - half) : -value * half;
-          largest = std::max(largest, std::abs(rates[t]));
+          const Eigen::Index t = std::abs(line) - 1;
+          const float half = block.half(Eigen::Index(s), t);
+          rates[t] += double(line > 0 ? value * (1.0f - half) : -value * half);
         }
       }
-      if (largest < faint) continue;
-      const auto row = features_.row(Eigen::Index(first + s)).cast<double>();
-      for (Eigen::Index t = 0; t < lines; ++t) {
-        slope.segment(t * rank, rank) = double(rates[static_cast<std::size_t>(t)]) * row.transpose();
-      }
-      const double weight = double(weight_[first + s]);
-      system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slope, weight);
-      system.gradient += weight * double(wanted_[first + s] - block.gate[s]) * slope;
+      if (rates.cwiseAbs().maxCoeff() < double(faint)) continue;
+      const double root = std::sqrt(double(weight_[first + s]));
+      const Eigen::VectorXd row = root * features_.row(Eigen::Index(first + s)).transpose().cast<double>();
+      for (Eigen::Index t = 0; t < lines; ++t) slopes.col(moved).segment(t * rank, rank) = rates[t] * row;
+      errors[moved++] = root * double(wanted_[first + s] - block.gate[s]);
     }
+    if (moved == 0) continue;
+    system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slopes.leftCols(moved));
+    system.gradient.noalias() += slopes.leftCols(moved) * errors.head(moved);
   }
   system.matrix = system.matrix.selfadjointView<Eigen::Lower>();
 }
@@ -290,85 +326,6 @@ void GateSamples::settle(GateTree& gate, int iterations) const {
       return;
     }
   }
-}
-
-/// Each line as steep as lowers the cost: the edges of walls are sharp, but steps fade with the samples they cross.
-void GateSamples::sharpen(GateTree& gate) const {
-  for (Eigen::Index t = 0; t < gate.lines.rows(); ++t) {
-    const GateSamples samples = around({gate.lines.row(t), {}}, closed);  // farther away a steeper line changes nothing
-    double current = samples.cost(gate);
-    for (double largest = largest_logits(gate.lines.row(t))(0); largest < steepest; largest *= sharper) {
-      GateTree trial = gate;
-      trial.lines.row(t) *= sharper;
-      const double after = samples.cost(trial);
-      if (!(after < (1.0 - 1e-3) * current)) break;
-      gate = std::move(trial), current = after;
-    }
-  }
-}
-
-/// Moves one line to where it parts the samples near it, by logistic regression. That is convex, where least squares
-/// of sigmoids as steep as walls make them are flat almost everywhere.
-void GateSamples::separate(GateTree& gate, Eigen::Index line) const {
-  const GateTree below = with_side(gate, line, false), above = with_side(gate, line, true);
-  std::vector<float> low, high;
-  values(below, below.leaves, low), values(above, above.leaves, high);
-  const Eigen::VectorXf logits = features_ * gate.lines.row(line).cast<float>().transpose();
-  std::vector<std::size_t> near;
-  double total = 0.0;
-  for (std::size_t s = 0; s < count(); ++s) {
-    if (std::abs(high[s] - low[s]) < 0.5f || !(std::abs(logits[Eigen::Index(s)]) < reach)) continue;
-    near.push_back(s), total += double(weight_[s]);
-  }
-  if (near.size() < 8 || !(total > 0.0)) return;
-  Eigen::MatrixXd rows(Eigen::Index(near.size()), features_.cols());
-  Eigen::VectorXd sign(rows.rows()), weight(rows.rows());
-  for (std::size_t i = 0; i < near.size(); ++i) {
-    const std::size_t s = near[i];
-    const auto at = Eigen::Index(i);
-    rows.row(at) = features_.row(Eigen::Index(s)).cast<double>();
-    sign[at] = std::abs(wanted_[s] - high[s]) < std::abs(wanted_[s] - low[s]) ? 1.0 : -1.0;
-    weight[at] = double(weight_[s]) / total;
-  }
-  Eigen::VectorXd current = 0.2 * gate.lines.row(line).transpose();
-  const auto loss = [&](const Eigen::VectorXd& w) {
-    const Eigen::ArrayXd margin = sign.array() * (rows * w).array();
-    return (weight.array() * ((-margin.abs()).exp().log1p() + (-margin).max(0.0))).sum();
-  };
-  double now = loss(current);
-  for (int i = 0; i < separations; ++i) {
-    const Eigen::ArrayXd wrong = 1.0 / (1.0 + (sign.array() * (rows * current).array()).exp());
-    const Eigen::VectorXd gradient = rows.transpose() * (weight.array() * sign.array() * wrong).matrix();
-    Eigen::MatrixXd curvature =
-        rows.transpose() * (weight.array() * wrong * (1.0 - wrong)).matrix().asDiagonal() * rows;
-    curvature.diagonal().array() += 1e-12 + 1e-9 * curvature.trace();
-    const Eigen::VectorXd step = curvature.ldlt().solve(gradient);
-    double length = 1.0, after = loss(current + step);
-    for (; !(after < now) && length > 0.1; after = loss(current + length * step)) length *= 0.5;
-    if (!(after < 0.999 * now)) break;
-    current += length * step, now = after;
-  }
-  if (current.allFinite()) gate.lines.row(line) = current.transpose();
-  limit(gate.lines, steepest);
-}
-
-void GateSamples::resettle(GateTree& gate) const {
-  if (gate.lines.rows() == 0) return;
-  GateTree trial = gate;
-  limit(trial.lines, softened);
-  around(trial, 2.0f * closed).settle(trial, 8);
-  sharpen(trial);
-  const GateSamples samples = around(trial, reach);
-  samples.settle(trial, 4);
-  double current = samples.cost(trial);
-  for (Eigen::Index line = 0; line < trial.lines.rows(); ++line) {
-    GateTree parted = trial;
-    samples.separate(parted, line);
-    samples.sharpen(parted);
-    const double after = samples.cost(parted);
-    if (after < current) trial = std::move(parted), current = after;
-  }
-  if (cost(trial) < cost(gate)) gate = std::move(trial);
 }
 
 }  // namespace wavefix

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Eigen/Dense>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,9 @@ GateTree with_side(const GateTree& gate, Eigen::Index line, bool above);
 
 class GateSamples {
  public:
+  static constexpr float closed = 17.0f;   // a logit whose sigmoid is 0 or 1 in float
+  static constexpr double steepest = 1e5;  // largest logit
+
   GateSamples() = default;
   GateSamples(const Measurement& measurement, const double* source, const double* rotation, View<const float, 2> wanted,
               View<const float, 2> weight);
@@ -42,10 +46,14 @@ class GateSamples {
   double cost(const GateTree& gate) const;
   /// Of the given leaves together, at each sample.
   void values(const GateTree& gate, const std::vector<std::vector<int>>& leaves, std::vector<float>& out) const;
+  /// The cost, and for each number that a line has what a sample weighs: so much, about, chance makes it better by.
+  double price(const GateTree& gate) const;
   /// Levenberg-Marquardt on all lines.
   void settle(GateTree& gate, int iterations) const;
-  /// All lines moved while they are soft, then made steep again; never worse than before.
+  /// All lines moved while they are soft, then made steep again; never at a higher price than before.
   void resettle(GateTree& gate) const;
+  /// Each line to where it parts the samples next to it; never at a higher price than before.
+  void place(GateTree& gate) const;
 
  private:
   GateSamples part(const std::vector<std::size_t>& chosen) const;
@@ -53,17 +61,28 @@ class GateSamples {
   GateSamples around(const GateTree& gate, float margin) const;
   struct Block;
   struct System;
+  struct Sides;
 
   void fill_block(const GateTree& gate, std::size_t first, Block& block) const;
   void equations(const GateTree& gate, System& system) const;
   Eigen::VectorXd largest_logits(const Eigen::MatrixXd& lines) const;
   void limit(Eigen::MatrixXd& lines, double largest) const;
-  void sharpen(GateTree& gate) const;
-  void separate(GateTree& gate, Eigen::Index line) const;
+  void sharpen(GateTree& gate, Eigen::Index line) const;
+  Sides sides_of(const GateTree& gate, Eigen::Index line) const;
+  Eigen::RowVectorXd parting(const Sides& sides, const Eigen::MatrixXd& span, const Eigen::RowVectorXd& start) const;
+  std::size_t kind_of(const Eigen::RowVectorXd& line) const;
+  /// The lines of edges that stand upright, lie level, or neither.
+  struct Kind {
+    Eigen::MatrixXd span;  // [numbers, rank], orthonormal
+    Eigen::MatrixXd raw;   // [6, rank]: raw line = raw * line
+  };
+  Kind kind_with(const std::vector<Eigen::Index>& numbers) const;
 
-  Eigen::MatrixXf features_;      // [count, rank], whitened
-  Eigen::MatrixXd whiten_, raw_;  // features = raw features * whiten_; lines = raw lines * raw_
+  Eigen::MatrixXf features_;  // [count, rank], whitened
+  Eigen::MatrixXd raw_;       // [6, rank]: lines = raw lines * raw_
+  std::vector<Kind> kinds_;
   std::vector<float> wanted_, weight_;
+  double mean_weight_ = 0.0;
 };
 
 }  // namespace wavefix

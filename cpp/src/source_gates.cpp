@@ -121,6 +121,7 @@ class GateGrowth {
       if (!(cost - after >= options_.least_gain)) break;
       gate = trial, cost = after;
     }
+    all_.place(gate);
     return all_.gate_of(gate);
   }
 

@@ -276,9 +276,11 @@ def _rms(values: NDArray[np.float64]) -> float:
 
 
 def _nmse(error: NDArray[np.float64], power: NDArray[np.float64]) -> tuple[float, float]:
-    """Overall and median-location (10) in dB."""
+    """Overall and median-location (10) in dB; the median is that of the locations that anything arrives at."""
+    reached = power > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(10 * np.log10(error.sum() / power.sum())), float(10 * np.log10(np.median(error / power)))
+        median = np.median(error[reached] / power[reached]) if reached.any() else np.nan
+        return float(10 * np.log10(error.sum() / power.sum())), float(10 * np.log10(median))
 
 
 def _model_record(model: Any) -> dict[str, Any]:

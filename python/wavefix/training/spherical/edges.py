@@ -31,6 +31,11 @@ def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float
     return None
 
 
+def simpler(old: list[Source], new: list[Source], measured: Measured) -> float:
+    """The energy that ``new`` may leave beyond ``old`` for edges of fewer numbers."""
+    return sum(gates.worth(one, measured) for one in old) - sum(gates.worth(one, measured) for one in new)
+
+
 def regate(
     sources: list[Source],
     measured: Measured,
@@ -54,11 +59,12 @@ def regate(
         return replace(source, gate=gates.grow(source, measured, projected, share * cost, most_lines))
 
     def exchange(numbers: Sequence[int], new: list[Source]) -> None:
-        """Where that leaves less energy; a line counts half of what it must explain."""
+        """Where that leaves less energy; a line counts half of what it must explain, its numbers what chance does."""
         nonlocal cost
         old = [out[number] for number in numbers]
         fewer = sum(len(one.gate.lines) for one in old) - sum(len(one.gate.lines) for one in new)
-        after = exchanged(old, new, left, cost * (1 + share / 2 * max(0, fewer)))
+        limit = cost * (1 + share / 2 * max(0, fewer)) + simpler(old, new, left)
+        after = exchanged(old, new, left, limit)
         if after is not None:
             cost = after
             for number, source in zip(numbers, new, strict=True):
@@ -102,6 +108,6 @@ def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp]
         projected = project(source, left) + tones * source.amplitudes(part)
         gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines))
         trial = replace(source, gate=gate)
-        if exchanged([source], [trial], left, energy(left.channels)) is not None:
+        if exchanged([source], [trial], left, energy(left.channels) + simpler([source], [trial], left)) is not None:
             out[i] = trial
     return out

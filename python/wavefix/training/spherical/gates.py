@@ -38,6 +38,14 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
     return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines)
 
 
+def worth(source: Source, measured: Measured) -> float:
+    """The energy that chance explains by the numbers that a source's edges have, as (19) counts it."""
+    if source.gate.numbers == 0:
+        return 0.0
+    wave = source.amplitudes(measured, gated=False)
+    return source.gate.numbers * len(measured.frequencies) * float(np.mean(np.abs(wave) ** 2))
+
+
 def edge_distances(source: Source, measured: Measured) -> Floats:
     """``[n]``: meters to the nearest shadow boundary of any of the antennas, along the zone's steepest way there."""
     arms, out = source.arms(measured.offsets), np.full(len(measured.positions), np.inf)

@@ -271,6 +271,7 @@ def one_round(
 
 def finish(
     state: State,
+    everything: Measured,
     measured: Measured,
     held: Measured,
     errors: PositionErrors,
@@ -278,7 +279,8 @@ def finish(
     rng: np.random.Generator,
     stages: Stages,
 ) -> State:
-    """The same sources with finer gates, at all antennas, and gains of higher degree while that pays."""
+    """The same sources with finer gates, at all antennas, and gains of higher degree while that pays. ``measured``: the
+    part of ``everything`` that is refined with; edges are placed with all of it."""
     few = chosen_antennas(measured, _FINISH_ANTENNAS)
     antennas = chosen_antennas(measured, _FINISH_GATE_ANTENNAS)
     rows = some_of(np.arange(len(measured.positions)), _FINISH_SAMPLES // len(antennas), rng)
@@ -305,5 +307,7 @@ def finish(
             break
         with stages("finish: gates"):
             keep(regate(best.sources, wide, share, 8, rng, deadline, anew=number == 0))
-            keep(place_edges(best.sources, moved, few, deadline))
+            # whatever the held-out locations say, of which few are next to an edge
+            placed = place_edges(best.sources, moved if errors.std else everything, few, deadline)
+            best = State(placed, errors_of(placed, moved_held, penalty))
     return best

@@ -18,6 +18,7 @@ from wavefix.training.spherical.state import (
     Source,
     coefficient_rows,
     gate_arrays,
+    numbers_of,
     residual,
     stacked,
     terms,
@@ -116,15 +117,17 @@ def shaded_as(source: Source, other: Source, measured: Measured) -> Source:
     before, after = rows(other), rows(source)
     lines = []
     for line in other.gate.lines:
-        logits = before @ line
+        logits, free = before @ line, numbers_of(line)
         near = np.argsort(np.abs(logits), axis=0)[:_NEAR]
         j = np.arange(logits.shape[1])
-        design, target = after[near, j].reshape(-1, 6), logits[near, j].reshape(-1)
+        design, target = after[near, j].reshape(-1, 6)[:, free], logits[near, j].reshape(-1)
         size = np.maximum(np.sqrt(np.mean(design**2, axis=0)), 1e-9 * np.sqrt(np.mean(design**2)))
         design = design / size
-        change = target - design @ (line * size)
-        ridge = 1e-9 * len(design) * np.eye(6)
-        lines.append(line + np.linalg.solve(design.T @ design + ridge, design.T @ change) / size)
+        change = target - design @ (line[free] * size)
+        ridge = 1e-9 * len(design) * np.eye(len(free))
+        moved = line.copy()
+        moved[free] += np.linalg.solve(design.T @ design + ridge, design.T @ change) / size
+        lines.append(moved)
     return replace(source, gate=replace(other.gate, lines=np.array(lines)))
 
 
