@@ -320,7 +320,7 @@ def test_a_hard_edge_that_stands_or_lies_is_found_as_one(shape: int, zeros: list
     scene, soft = gate_case(EDGES[shape : shape + 1], [[1]])
     _, others = gate_case(EDGES[shape : shape + 1], [[1]], 4000)
     wanted = (soft > 0.5).astype(np.float32)
-    found, leaves = _core.source_grow_gate(*scene, [], [[]], wanted, np.ones_like(wanted), 1.0, 3)
+    found, leaves = _core.source_grow_gate(*scene, [], [[]], wanted, np.ones_like(wanted), 1.0, 3, 1.0)
     assert len(found) == 1
     assert [found[0][i] for i in zeros] == [0.0] * len(zeros)
     positions, offsets, _, source, _ = gate_case(EDGES[:1], [[1]], 4000)[0]
@@ -336,7 +336,7 @@ def test_users_on_a_line_leave_no_number_to_chance() -> None:
     values = [[gate_value(EDGES[:1], [[1]], x, source + offset) for offset in offsets] for x in positions]
     wanted = (np.array(values) > 0.5).astype(np.float32)
     assert 0.1 < wanted.mean() < 0.9
-    found, leaves = _core.source_grow_gate(positions, *rest, [], [[]], wanted, np.ones_like(wanted), 1.0, 3)
+    found, leaves = _core.source_grow_gate(positions, *rest, [], [[]], wanted, np.ones_like(wanted), 1.0, 3, 1.0)
     beside = positions + np.array([0.0, 1e-9, 1e-9])
     got = np.array([[gate_value(np.array(found), leaves, x, source + offset) for offset in offsets] for x in beside])
     assert np.mean(np.abs(got - wanted)) < 2e-3

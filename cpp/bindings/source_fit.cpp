@@ -166,7 +166,7 @@ py::tuple grow_gate(const py::object& positions, const py::object& offsets, cons
                     const py::object& source_position, const py::object& source_rotation,
                     std::vector<std::array<double, 6>> lines, std::vector<std::vector<int>> leaves,
                     const py::object& wanted, const py::object& weight, double least_gain, std::size_t most_lines,
-                    int threads) {
+                    double number_worth, int threads) {
   Measurement measurement;
   measurement.positions = view_of<const double, 2>(positions, "positions", {any_extent, 3});
   measurement.offsets = view_of<const double, 2>(offsets, "offsets", {any_extent, 3});
@@ -180,8 +180,8 @@ py::tuple grow_gate(const py::object& positions, const py::object& offsets, cons
   SourceGate gate{std::move(lines), std::move(leaves)};
   {
     const GilReleased release;
-    gate = source_grow_gate(measurement, position, rotation, gate, wanted_view, weight_view, {least_gain, most_lines},
-                            execution);
+    gate = source_grow_gate(measurement, position, rotation, gate, wanted_view, weight_view,
+                            {least_gain, most_lines, number_worth}, execution);
   }
   return py::make_tuple(gate.lines, gate.leaves);
 }
@@ -213,7 +213,8 @@ void bind_source_fit(py::module_& m) {
         py::arg("threads") = 0);
   m.def("source_grow_gate", &grow_gate, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
         py::arg("source_position"), py::arg("source_rotation"), py::arg("lines"), py::arg("leaves"), py::arg("wanted"),
-        py::arg("weight"), py::arg("least_gain"), py::arg("most_lines"), py::arg("threads") = 0);
+        py::arg("weight"), py::arg("least_gain"), py::arg("most_lines"), py::arg("number_worth") = 0.0,
+        py::arg("threads") = 0);
   m.def("source_normal_equations", &normal_equations, py::arg("positions"), py::arg("offsets"), py::arg("frequencies"),
         py::arg("source_positions"), py::arg("source_rotations"), py::arg("basis"), py::arg("terms"),
         py::arg("amplitudes"), py::arg("residual"), py::arg("middle"), py::arg("reference_frequency"),

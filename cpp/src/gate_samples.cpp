@@ -12,24 +12,17 @@
 namespace wavefix {
 namespace {
 
+constexpr float faint = 1e-4f;      // slopes below this do not move a line
 constexpr double alike = 1e-7;      // relative difference of a line from one of a kind
 constexpr double untold = 1e-9;     // relative size of a number's feature that samples tell nothing of
 constexpr double dependent = 5e-7;  // of features: a combination of the others
-constexpr float faint = 1e-4f;      // slopes below this do not move a line
-constexpr Eigen::Index alike_at_once = 16;
 
 /// Which of the six numbers of a line may differ from zero where the edge stands upright, lies level, or neither.
 const std::array<std::vector<Eigen::Index>, 3> kinds{{{0, 1, 5}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4, 5}}};
 
-/// Most samples are far from a line, and antennas next to each other alike.
-void apply_sigmoid(Eigen::Ref<Eigen::VectorXf> logits) {
-  constexpr float closed = GateSamples::closed;
-  const auto v = logits.array();
-  if (v.abs().minCoeff() > closed) {
-    logits = (v > 0.0f).cast<float>();
-  } else {
-    logits = (1.0f + (-v).min(closed).max(-closed).exp()).inverse();
-  }
+float sigmoid(float v) {
+  if (v > GateSamples::closed) return 1.0f;
+  return v < -GateSamples::closed ? 0.0f : 1.0f / (1.0f + std::exp(-v));
 }
 
 }  // namespace
@@ -112,9 +105,9 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
   while (rank < 6 && solver.eigenvalues()(5 - rank) > 1e-12 * solver.eigenvalues()(5)) ++rank;
   const Eigen::MatrixXd axes = solver.eigenvectors().rightCols(rank);
   const Eigen::VectorXd spread = solver.eigenvalues().tail(rank).cwiseMax(1e-300).cwiseSqrt();
-  const Eigen::MatrixXd whiten = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
+  whiten_ = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
   raw_ = size.asDiagonal() * axes * spread.asDiagonal();
-  features_ = (raw * whiten).cast<float>();
+  features_ = (raw * whiten_).cast<float>();
   mean_weight_ = total / double(std::max<std::size_t>(1, count()));
   for (const auto& numbers : kinds) kinds_.push_back(kind_with(numbers));
 }
@@ -152,7 +145,7 @@ GateSamples GateSamples::some(std::size_t most) const {
 
 GateSamples GateSamples::part(const std::vector<std::size_t>& chosen) const {
   GateSamples out;
-  out.raw_ = raw_, out.kinds_ = kinds_, out.mean_weight_ = mean_weight_;
+  out.whiten_ = whiten_, out.raw_ = raw_, out.kinds_ = kinds_, out.mean_weight_ = mean_weight_;
   out.features_.resize(Eigen::Index(chosen.size()), features_.cols());
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     out.features_.row(Eigen::Index(i)) = features_.row(Eigen::Index(chosen[i]));
@@ -181,7 +174,9 @@ GateTree GateSamples::tree_of(const SourceGate& gate) const {
 SourceGate GateSamples::gate_of(const GateTree& tree) const {
   SourceGate out{{}, tree.leaves};
   for (Eigen::Index t = 0; t < tree.lines.rows(); ++t) {
-    const Eigen::Matrix<double, 6, 1> line = kinds_[kind_of(tree.lines.row(t))].raw * tree.lines.row(t).transpose();
+    const std::size_t kind = kind_of(tree.lines.row(t));
+    const Eigen::MatrixXd& raw = kind + 1 < kinds_.size() ? kinds_[kind].raw : whiten_;
+    const Eigen::Matrix<double, 6, 1> line = raw * tree.lines.row(t).transpose();
     out.lines.push_back({line(0), line(1), line(2), line(3), line(4), line(5)});
   }
   return out;
@@ -201,9 +196,8 @@ void GateSamples::fill_block(const GateTree& gate, std::size_t first, Block& blo
         features_.middleRows(Eigen::Index(first), rows) * gate.lines.cast<float>().transpose();
   }
   for (Eigen::Index t = 0; t < lines; ++t) {
-    for (Eigen::Index s = 0; s < rows; s += alike_at_once) {
-      apply_sigmoid(block.half.col(t).segment(s, std::min(alike_at_once, rows - s)));
-    }
+    float* half = block.half.col(t).data();
+    for (std::size_t s = 0; s < block.count; ++s) half[s] = sigmoid(half[s]);
   }
   block.leaf.resize(gate.leaves.size());
   block.gate.fill(0.0f);
@@ -253,32 +247,32 @@ void GateSamples::equations(const GateTree& gate, System& system) const {
   system.matrix.setZero(unknowns, unknowns);
   system.gradient.setZero(unknowns);
   Block block;
-  Eigen::VectorXd rates(lines), errors(Eigen::Index(Block::most));
-  Eigen::MatrixXd slopes(
-      unknowns, Eigen::Index(Block::most));  // times the roots of the weights, of the samples that a line moves
+  std::vector<float> rates(static_cast<std::size_t>(lines));
+  Eigen::VectorXd slope(unknowns);
   for (std::size_t first = 0; first < count(); first += Block::most) {
     fill_block(gate, first, block);
-    Eigen::Index moved = 0;
     for (std::size_t s = 0; s < block.count; ++s) {
-      rates.setZero();
+      std::fill(rates.begin(), rates.end(), 0.0f);
+      float largest = 0.0f;
       for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
         const float value = block.leaf[i][s];
         if (value < faint) continue;
         for (const int line : gate.leaves[i]) {
-          const Eigen::Index t = std::abs(line) - 1;
-          const float half = block.half(Eigen::Index(s), t);
-          rates[t] += double(line > 0 ? value * (1.0f - half) : -value * half);
+          const std::size_t t = static_cast<std::size_t>(std::abs(line)) - 1;
+          const float half = block.half(Eigen::Index(s), Eigen::Index(t));
+          rates[t] += line > 0 ? value * (1.0f - half) : -value * half;
+          largest = std::max(largest, std::abs(rates[t]));
         }
       }
-      if (rates.cwiseAbs().maxCoeff() < double(faint)) continue;
-      const double root = std::sqrt(double(weight_[first + s]));
-      const Eigen::VectorXd row = root * features_.row(Eigen::Index(first + s)).transpose().cast<double>();
-      for (Eigen::Index t = 0; t < lines; ++t) slopes.col(moved).segment(t * rank, rank) = rates[t] * row;
-      errors[moved++] = root * double(wanted_[first + s] - block.gate[s]);
+      if (largest < faint) continue;
+      const auto row = features_.row(Eigen::Index(first + s)).cast<double>();
+      for (Eigen::Index t = 0; t < lines; ++t) {
+        slope.segment(t * rank, rank) = double(rates[static_cast<std::size_t>(t)]) * row.transpose();
+      }
+      const double weight = double(weight_[first + s]);
+      system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slope, weight);
+      system.gradient += weight * double(wanted_[first + s] - block.gate[s]) * slope;
     }
-    if (moved == 0) continue;
-    system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slopes.leftCols(moved));
-    system.gradient.noalias() += slopes.leftCols(moved) * errors.head(moved);
   }
   system.matrix = system.matrix.selfadjointView<Eigen::Lower>();
 }

@@ -46,14 +46,14 @@ class GateSamples {
   double cost(const GateTree& gate) const;
   /// Of the given leaves together, at each sample.
   void values(const GateTree& gate, const std::vector<std::vector<int>>& leaves, std::vector<float>& out) const;
-  /// The cost, and for each number that a line has what a sample weighs: so much, about, chance makes it better by.
-  double price(const GateTree& gate) const;
+  /// The cost, and for each number that a line has what so many samples weigh.
+  double price(const GateTree& gate, double number_worth) const;
   /// Levenberg-Marquardt on all lines.
   void settle(GateTree& gate, int iterations) const;
   /// All lines moved while they are soft, then made steep again; never at a higher price than before.
   void resettle(GateTree& gate) const;
   /// Each line to where it parts the samples next to it; never at a higher price than before.
-  void place(GateTree& gate) const;
+  void place(GateTree& gate, double number_worth) const;
 
  private:
   GateSamples part(const std::vector<std::size_t>& chosen) const;
@@ -67,7 +67,9 @@ class GateSamples {
   void equations(const GateTree& gate, System& system) const;
   Eigen::VectorXd largest_logits(const Eigen::MatrixXd& lines) const;
   void limit(Eigen::MatrixXd& lines, double largest) const;
+  void sharpen(GateTree& gate) const;
   void sharpen(GateTree& gate, Eigen::Index line) const;
+  void separate(GateTree& gate, Eigen::Index line) const;
   Sides sides_of(const GateTree& gate, Eigen::Index line) const;
   Eigen::RowVectorXd parting(const Sides& sides, const Eigen::MatrixXd& span, const Eigen::RowVectorXd& start) const;
   std::size_t kind_of(const Eigen::RowVectorXd& line) const;
@@ -78,8 +80,8 @@ class GateSamples {
   };
   Kind kind_with(const std::vector<Eigen::Index>& numbers) const;
 
-  Eigen::MatrixXf features_;  // [count, rank], whitened
-  Eigen::MatrixXd raw_;       // [6, rank]: lines = raw lines * raw_
+  Eigen::MatrixXf features_;      // [count, rank], whitened
+  Eigen::MatrixXd whiten_, raw_;  // features = raw features * whiten_; lines = raw lines * raw_
   std::vector<Kind> kinds_;
   std::vector<float> wanted_, weight_;
   double mean_weight_ = 0.0;

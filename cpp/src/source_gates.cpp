@@ -121,7 +121,7 @@ class GateGrowth {
       if (!(cost - after >= options_.least_gain)) break;
       gate = trial, cost = after;
     }
-    all_.place(gate);
+    if (options_.number_worth > 0.0) all_.place(gate, options_.number_worth);
     return all_.gate_of(gate);
   }
 

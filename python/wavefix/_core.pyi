@@ -253,6 +253,7 @@ def source_grow_gate(
     weight: NDArray[np.float32],
     least_gain: float,
     most_lines: int,
+    number_worth: float = ...,
     threads: int = 0,
 ) -> tuple[list[list[float]], list[list[int]]]: ...
 def source_normal_equations(

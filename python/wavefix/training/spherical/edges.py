@@ -16,6 +16,7 @@ from wavefix.training.spherical.state import Gate, Measured, Source, add, energy
 from wavefix.training.spherical.twins import refined_where_seen
 
 _PLACED = 500  # locations that tell where an edge lies
+_NUMBER_WORTH = 1.0  # samples, that a number of an edge puts on its wrong side by chance
 
 
 def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
@@ -29,11 +30,6 @@ def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float
         return after
     left.channels[...] = before
     return None
-
-
-def simpler(old: list[Source], new: list[Source], measured: Measured) -> float:
-    """The energy that ``new`` may leave beyond ``old`` for edges of fewer numbers."""
-    return sum(gates.worth(one, measured) for one in old) - sum(gates.worth(one, measured) for one in new)
 
 
 def regate(
@@ -59,12 +55,11 @@ def regate(
         return replace(source, gate=gates.grow(source, measured, projected, share * cost, most_lines))
 
     def exchange(numbers: Sequence[int], new: list[Source]) -> None:
-        """Where that leaves less energy; a line counts half of what it must explain, its numbers what chance does."""
+        """Where that leaves less energy; a line counts half of what it must explain."""
         nonlocal cost
         old = [out[number] for number in numbers]
         fewer = sum(len(one.gate.lines) for one in old) - sum(len(one.gate.lines) for one in new)
-        limit = cost * (1 + share / 2 * max(0, fewer)) + simpler(old, new, left)
-        after = exchanged(old, new, left, limit)
+        after = exchanged(old, new, left, cost * (1 + share / 2 * max(0, fewer)))
         if after is not None:
             cost = after
             for number, source in zip(numbers, new, strict=True):
@@ -93,8 +88,9 @@ def regate(
 
 
 def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp], deadline: float) -> list[Source]:
-    """The same edges, moved by what all antennas see next to them. Each antenna that an edge leaves on the wrong side
-    is an error as large as its path; ``few`` antennas tell which locations are next to an edge."""
+    """The same edges, moved by what all antennas see next to them, upright or level where that parts it as well. Each
+    antenna that an edge leaves on the wrong side is an error as large as its path; ``few`` antennas tell which
+    locations are next to an edge."""
     out, thin = list(sources), measured.part(slice(None), few)
     tones = len(measured.frequencies)
     for i, source in enumerate(sources):
@@ -106,8 +102,9 @@ def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp]
         part = measured.part(np.sort(near))
         left = residual(out, part)
         projected = project(source, left) + tones * source.amplitudes(part)
-        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines))
+        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), _NUMBER_WORTH)
         trial = replace(source, gate=gate)
-        if exchanged([source], [trial], left, energy(left.channels) + simpler([source], [trial], left)) is not None:
+        simpler = _NUMBER_WORTH * (gates.worth(source, part) - gates.worth(trial, part))
+        if exchanged([source], [trial], left, energy(left.channels) + simpler) is not None:
             out[i] = trial
     return out

@@ -19,13 +19,15 @@ def grow(
     projected: NDArray[np.complex64],
     least_gain: float,
     most_lines: int,
+    number_worth: float = 0.0,
 ) -> Gate:
     """The gate that explains ``projected [n, A]`` best, the residual plus the source itself, turned back (19); an edge
-    stays that explains ``least_gain`` more energy. Grown from the gate that the source has."""
+    stays that explains ``least_gain`` more energy, of the kind whose numbers explain ``number_worth`` samples each.
+    Grown from the gate that the source has."""
     wave = source.amplitudes(measured, gated=False).astype(np.complex128)
     power = len(measured.frequencies) * np.abs(wave) ** 2
     product = np.real(wave.conj() * projected)
-    return _grown([source], measured, product, power, source.gate, least_gain, most_lines)
+    return _grown([source], measured, product, power, source.gate, least_gain, most_lines, number_worth)
 
 
 def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float, most_lines: int) -> Gate:
@@ -39,7 +41,7 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
 
 
 def worth(source: Source, measured: Measured) -> float:
-    """The energy that chance explains by the numbers that a source's edges have, as (19) counts it."""
+    """The energy of as many samples of mean weight as a source's edges have numbers, (19)."""
     if source.gate.numbers == 0:
         return 0.0
     wave = source.amplitudes(measured, gated=False)
@@ -66,6 +68,7 @@ def _grown(
     gate: Gate,
     least_gain: float,
     most_lines: int,
+    number_worth: float = 0.0,
 ) -> Gate:
     """``product``, ``power``: of the sources' wave with what it is to explain, and its own, summed over the
     subcarriers; each source has an equal part. Their antennas are the antennas of one array for the core."""
@@ -85,5 +88,6 @@ def _grown(
         np.tile((power / parts).astype(np.float32), (1, parts)),
         least_gain,
         most_lines,
+        number_worth,
     )
     return Gate(np.array(lines, float).reshape(-1, 6), tuple(tuple(leaf) for leaf in leaves))

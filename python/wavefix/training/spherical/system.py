@@ -120,7 +120,8 @@ def shaded_as(source: Source, other: Source, measured: Measured) -> Source:
         logits, free = before @ line, numbers_of(line)
         near = np.argsort(np.abs(logits), axis=0)[:_NEAR]
         j = np.arange(logits.shape[1])
-        design, target = after[near, j].reshape(-1, 6)[:, free], logits[near, j].reshape(-1)
+        design = np.ascontiguousarray(after[near, j].reshape(-1, 6)[:, free])
+        target = logits[near, j].reshape(-1)
         size = np.maximum(np.sqrt(np.mean(design**2, axis=0)), 1e-9 * np.sqrt(np.mean(design**2)))
         design = design / size
         change = target - design @ (line[free] * size)
