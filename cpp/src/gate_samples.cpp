@@ -171,11 +171,10 @@ GateTree GateSamples::tree_of(const SourceGate& gate) const {
   return out;
 }
 
-SourceGate GateSamples::gate_of(const GateTree& tree) const {
+SourceGate GateSamples::gate_of(const GateTree& tree, bool by_kind) const {
   SourceGate out{{}, tree.leaves};
   for (Eigen::Index t = 0; t < tree.lines.rows(); ++t) {
-    const std::size_t kind = kind_of(tree.lines.row(t));
-    const Eigen::MatrixXd& raw = kind + 1 < kinds_.size() ? kinds_[kind].raw : whiten_;
+    const Eigen::MatrixXd& raw = by_kind ? kinds_[kind_of(tree.lines.row(t))].raw : whiten_;
     const Eigen::Matrix<double, 6, 1> line = raw * tree.lines.row(t).transpose();
     out.lines.push_back({line(0), line(1), line(2), line(3), line(4), line(5)});
   }

@@ -40,7 +40,8 @@ class GateSamples {
   float weight(std::size_t s) const { return weight_[s]; }
 
   GateTree tree_of(const SourceGate& gate) const;
-  SourceGate gate_of(const GateTree& tree) const;
+  /// `by_kind`: of the numbers that the samples do not tell, those that an edge of its kind lacks are zero.
+  SourceGate gate_of(const GateTree& tree, bool by_kind) const;
   Eigen::RowVectorXd whitened(const Eigen::Matrix<double, 6, 1>& line) const;
 
   double cost(const GateTree& gate) const;

@@ -122,7 +122,7 @@ class GateGrowth {
       gate = trial, cost = after;
     }
     if (options_.number_worth > 0.0) all_.place(gate, options_.number_worth);
-    return all_.gate_of(gate);
+    return all_.gate_of(gate, options_.number_worth > 0.0);
   }
 
  private:

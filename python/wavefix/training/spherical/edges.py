@@ -16,7 +16,6 @@ from wavefix.training.spherical.state import Gate, Measured, Source, add, energy
 from wavefix.training.spherical.twins import refined_where_seen
 
 _PLACED = 500  # locations that tell where an edge lies
-_NUMBER_WORTH = 1.0  # samples, that a number of an edge puts on its wrong side by chance
 
 
 def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
@@ -87,10 +86,16 @@ def regate(
     return [source for source in out if not source.gate.dark] or out
 
 
-def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp], deadline: float) -> list[Source]:
-    """The same edges, moved by what all antennas see next to them, upright or level where that parts it as well. Each
-    antenna that an edge leaves on the wrong side is an error as large as its path; ``few`` antennas tell which
-    locations are next to an edge."""
+def place_edges(
+    sources: list[Source],
+    measured: Measured,
+    few: NDArray[np.intp],
+    deadline: float,
+    number_worth: float = 0.0,
+) -> list[Source]:
+    """The same edges, moved by what all antennas see next to them; upright or level, where ``number_worth`` samples for
+    each number less are not more on their wrong side. Each antenna that an edge leaves on the wrong side is an error as
+    large as its path; ``few`` antennas tell which locations are next to an edge."""
     out, thin = list(sources), measured.part(slice(None), few)
     tones = len(measured.frequencies)
     for i, source in enumerate(sources):
@@ -102,9 +107,11 @@ def place_edges(sources: list[Source], measured: Measured, few: NDArray[np.intp]
         part = measured.part(np.sort(near))
         left = residual(out, part)
         projected = project(source, left) + tones * source.amplitudes(part)
-        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), _NUMBER_WORTH)
+        gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), number_worth)
         trial = replace(source, gate=gate)
-        simpler = _NUMBER_WORTH * (gates.worth(source, part) - gates.worth(trial, part))
-        if exchanged([source], [trial], left, energy(left.channels) + simpler) is not None:
+        limit = energy(left.channels)
+        if number_worth:
+            limit += number_worth * (gates.worth(source, part) - gates.worth(trial, part))
+        if exchanged([source], [trial], left, limit) is not None:
             out[i] = trial
     return out

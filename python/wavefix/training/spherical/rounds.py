@@ -51,6 +51,7 @@ _CLIPPED = 2.0  # times the median energy left, that a location counts in the la
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
+_FOR_EDGES = 0.15  # of the time for the last steps, for placing edges after them
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
 
@@ -285,6 +286,7 @@ def finish(
     antennas = chosen_antennas(measured, _FINISH_GATE_ANTENNAS)
     rows = some_of(np.arange(len(measured.positions)), _FINISH_SAMPLES // len(antennas), rng)
     best = state
+    early = deadline - _FOR_EDGES * max(0.0, deadline - time.monotonic())
 
     def keep(sources: list[Source]) -> None:
         nonlocal best
@@ -293,7 +295,7 @@ def finish(
             best = trial
 
     for number, share in enumerate(_FINISH_SHARES):
-        if time.monotonic() > deadline:
+        if time.monotonic() > early:
             break
         with stages("positions"):
             moved = errors.most_probable(best.sources, measured)[0]
@@ -302,12 +304,15 @@ def finish(
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
-            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, deadline, beyond=number + 1))
-        if time.monotonic() > deadline:
+            keep(joint(best.sources, where, _FINISH_LOCATIONS, 4, 8, rng, early, beyond=number + 1))
+        if time.monotonic() > early:
             break
         with stages("finish: gates"):
-            keep(regate(best.sources, wide, share, 8, rng, deadline, anew=number == 0))
-            # whatever the held-out locations say, of which few are next to an edge
-            placed = place_edges(best.sources, moved if errors.std else everything, few, deadline)
-            best = State(placed, errors_of(placed, moved_held, penalty))
-    return best
+            keep(regate(best.sources, wide, share, 8, rng, early, anew=number == 0))
+            keep(place_edges(best.sources, moved, few, early))
+    with stages("finish: edges"):
+        moved_held, moves = errors.most_probable(best.sources, held)
+        whole = errors.most_probable(best.sources, measured)[0] if errors.std else everything
+        # whatever the held-out locations say, of which few are next to an edge
+        placed = place_edges(best.sources, whole, few, deadline, number_worth=1.0)
+        return State(placed, errors_of(placed, moved_held, moves / held.energy))
