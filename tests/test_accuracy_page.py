@@ -15,11 +15,11 @@ def test_the_page_is_drawn_from_the_committed_results() -> None:
 
 def test_the_committed_fixes_reach_the_bound_and_know_it() -> None:
     rows = draw_accuracy.part("known").values()
-    assert len(rows) == 40
+    assert len(rows) == 48
     users = sum(row["n"] for row in rows)
     assert sum(row["n"] * row["failed"] for row in rows) <= 1e-3 * users
     for row in rows:
-        low, high = band(2, row["right"], draw_accuracy.CHANCE)
+        low, high = band(row.get("dimension", 2), row["right"], draw_accuracy.CHANCE)
         assert low < row["nees"] < high
         if row["wrong"] <= draw_accuracy.RESOLVED:
             assert row["ratio"] < 1.1
