@@ -14,11 +14,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import draw
-from proof import band
+from proof import CHANCE, band
 
 PAGE = draw.ROOT / "docs" / "accuracy.md"
 FIGURES = draw.ROOT / "docs" / "figures"
-CHANCE = 1e-4  # one band in so many is left by chance
 RESOLVED = 0.01  # wrong fixes below which a scene is above its ambiguity threshold
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
@@ -48,11 +47,16 @@ def decibels(value: float) -> str:
     return f"{value:.1f}"
 
 
+def dimension(row: dict[str, Any]) -> int:
+    """Of the region; rows that do not say are of planes."""
+    return int(row.get("dimension", 2))
+
+
 def known() -> str:
     lines = []
     for scene, rows in groups("known").items():
         for snr, row in rows:
-            low, high = band(row.get("dimension", 2), row["right"], CHANCE)
+            low, high = band(dimension(row), row["right"], CHANCE)
             lines.append(
                 [
                     scene,
@@ -126,12 +130,9 @@ def draw_known(path: Path) -> None:
         snr = [row["snr_db"] for _, row in rows]
         style = {"color": color, "marker": "o", "markersize": 3, "label": scene}
         axes[0].plot(snr, [row["ratio"] for _, row in rows], **style)
-        axes[1].plot(snr, [row["nees"] / row.get("dimension", 2) for _, row in rows], **style)
+        axes[1].plot(snr, [row["nees"] / dimension(row) for _, row in rows], **style)
         axes[2].plot(snr, [100 * row["wrong"] for _, row in rows], **style)
-        degrees = [
-            row.get("dimension", 2) * max(row["right"], 1) for _, row in rows
-        ]  # of the sum, each with a mean of 1
-        bands = [band(1, n, CHANCE) for n in degrees]
+        bands = [band(1, dimension(row) * max(row["right"], 1), CHANCE) for _, row in rows]
         axes[1].fill_between(snr, *zip(*bands, strict=True), color="#cccccc", alpha=0.15, linewidth=0)
     axes[0].axhline(1.1, color="black", linewidth=0.8, linestyle="--")
     titles = ("root mean square error / bound, right fixes", "NEES a dimension, bands of chi-square", "wrong fixes, %")

@@ -19,7 +19,7 @@ def test_the_committed_fixes_reach_the_bound_and_know_it() -> None:
     users = sum(row["n"] for row in rows)
     assert sum(row["n"] * row["failed"] for row in rows) <= 1e-3 * users
     for row in rows:
-        low, high = band(row.get("dimension", 2), row["right"], draw_accuracy.CHANCE)
+        low, high = band(draw_accuracy.dimension(row), row["right"], draw_accuracy.CHANCE)
         assert low < row["nees"] < high
         if row["wrong"] <= draw_accuracy.RESOLVED:
             assert row["ratio"] < 1.1

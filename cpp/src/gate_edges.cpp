@@ -3,7 +3,7 @@
 // them, docs/equations.md (19).
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 #include "gate_samples.hpp"
 #include "wavefix/parallel.hpp"
@@ -14,10 +14,9 @@ namespace {
 constexpr double softened = 300.0;  // largest logit of a line that lets a step see samples on both of its sides
 constexpr double sharper = 1.7;     // step of a sharpening
 constexpr float reach = 30.0f;      // logits within which a sample tells on which side of a line it lies
-constexpr int separations = 20;     // steps of a separation
 constexpr int partings = 20;        // steps of a parting
 constexpr int passes = 2;           // over the lines, each of which moves what the others are to part
-constexpr std::size_t fewest = 8, nearest = 1000;  // samples that tell where a line lies
+constexpr std::size_t fewest = 8, nearest = 1000;  // samples that tell where a line is placed
 constexpr std::size_t one_in = 32;                 // or so many, where that is more
 constexpr std::size_t fewest_numbers = 3;          // an upright line has two and a steepness, any line two more
 constexpr double soft = 5.0;                       // largest logit next to a line where its parting begins
@@ -53,48 +52,67 @@ void GateSamples::sharpen(GateTree& gate, Eigen::Index t) const {
   }
 }
 
-/// Moves one line to where it parts the samples near it, by logistic regression. That is convex, where least squares
-/// of sigmoids as steep as walls make them are flat almost everywhere.
-void GateSamples::separate(GateTree& gate, Eigen::Index line) const {
+GateSamples::Sides GateSamples::sides_of(const GateTree& gate, Eigen::Index line, float within,
+                                         std::size_t most) const {
   const GateTree below = with_side(gate, line, false), above = with_side(gate, line, true);
   std::vector<float> low, high;
   values(below, below.leaves, low), values(above, above.leaves, high);
-  const Eigen::VectorXf logits = features_ * gate.lines.row(line).cast<float>().transpose();
+  const Eigen::VectorXf distance = (features_ * gate.lines.row(line).cast<float>().transpose()).cwiseAbs();
   std::vector<std::size_t> near;
-  double total = 0.0;
   for (std::size_t s = 0; s < count(); ++s) {
-    if (std::abs(high[s] - low[s]) < 0.5f || !(std::abs(logits[Eigen::Index(s)]) < reach)) continue;
-    near.push_back(s), total += double(weight_[s]);
+    if (std::abs(high[s] - low[s]) >= 0.5f && distance[Eigen::Index(s)] < within) near.push_back(s);
   }
-  if (near.size() < 8 || !(total > 0.0)) return;
-  Eigen::MatrixXd rows(Eigen::Index(near.size()), features_.cols());
-  Eigen::VectorXd sign(rows.rows()), weight(rows.rows());
+  if (near.size() > most) {
+    std::nth_element(near.begin(), near.begin() + std::ptrdiff_t(most), near.end(), [&](std::size_t a, std::size_t b) {
+      return distance[Eigen::Index(a)] < distance[Eigen::Index(b)];
+    });
+    near.resize(most);
+  }
+  double total = 0.0;
+  for (const std::size_t s : near) total += double(weight_[s]);
+  Sides out;
+  if (near.size() < fewest || !(total > 0.0)) return out;
+  out.rows.resize(Eigen::Index(near.size()), features_.cols());
+  out.sign.resize(out.rows.rows()), out.weight.resize(out.rows.rows());
   for (std::size_t i = 0; i < near.size(); ++i) {
     const std::size_t s = near[i];
     const auto at = Eigen::Index(i);
-    rows.row(at) = features_.row(Eigen::Index(s)).cast<double>();
-    sign[at] = std::abs(wanted_[s] - high[s]) < std::abs(wanted_[s] - low[s]) ? 1.0 : -1.0;
-    weight[at] = double(weight_[s]) / total;
+    out.rows.row(at) = features_.row(Eigen::Index(s)).cast<double>();
+    out.sign[at] = std::abs(wanted_[s] - high[s]) < std::abs(wanted_[s] - low[s]) ? 1.0 : -1.0;
+    out.weight[at] = double(weight_[s]) / total;
   }
-  Eigen::VectorXd current = 0.2 * gate.lines.row(line).transpose();
+  return out;
+}
+
+/// Logistic regression from `line` on: of the lines with such features, the one that parts the samples. That is convex,
+/// where least squares of sigmoids as steep as walls make them are flat almost everywhere.
+Eigen::VectorXd GateSamples::parting(const Sides& sides, const Eigen::MatrixXd& rows, Eigen::VectorXd line) {
   const auto loss = [&](const Eigen::VectorXd& w) {
-    const Eigen::ArrayXd margin = sign.array() * (rows * w).array();
-    return (weight.array() * ((-margin.abs()).exp().log1p() + (-margin).max(0.0))).sum();
+    const Eigen::ArrayXd margin = sides.sign.array() * (rows * w).array();
+    return (sides.weight.array() * ((-margin.abs()).exp().log1p() + (-margin).max(0.0))).sum();
   };
-  double now = loss(current);
-  for (int i = 0; i < separations; ++i) {
-    const Eigen::ArrayXd wrong = 1.0 / (1.0 + (sign.array() * (rows * current).array()).exp());
-    const Eigen::VectorXd gradient = rows.transpose() * (weight.array() * sign.array() * wrong).matrix();
+  double now = loss(line);
+  for (int i = 0; i < partings; ++i) {
+    const Eigen::ArrayXd wrong = 1.0 / (1.0 + (sides.sign.array() * (rows * line).array()).exp());
+    const Eigen::VectorXd gradient = rows.transpose() * (sides.weight.array() * sides.sign.array() * wrong).matrix();
     Eigen::MatrixXd curvature =
-        rows.transpose() * (weight.array() * wrong * (1.0 - wrong)).matrix().asDiagonal() * rows;
+        rows.transpose() * (sides.weight.array() * wrong * (1.0 - wrong)).matrix().asDiagonal() * rows;
     curvature.diagonal().array() += 1e-12 + 1e-9 * curvature.trace();
     const Eigen::VectorXd step = curvature.ldlt().solve(gradient);
-    double length = 1.0, after = loss(current + step);
-    for (; !(after < now) && length > 0.1; after = loss(current + length * step)) length *= 0.5;
+    double length = 1.0, after = loss(line + step);
+    for (; !(after < now) && length > 0.1; after = loss(line + length * step)) length *= 0.5;
     if (!(after < 0.999 * now)) break;
-    current += length * step, now = after;
+    line += length * step, now = after;
   }
-  if (current.allFinite()) gate.lines.row(line) = current.transpose();
+  return line;
+}
+
+/// Moves one line to where it parts the samples near it.
+void GateSamples::separate(GateTree& gate, Eigen::Index line) const {
+  const Sides sides = sides_of(gate, line, reach, count());
+  if (sides.rows.rows() == 0) return;
+  const Eigen::VectorXd moved = parting(sides, sides.rows, 0.2 * gate.lines.row(line).transpose());
+  if (moved.allFinite()) gate.lines.row(line) = moved.transpose();
   limit(gate.lines, steepest);
 }
 
@@ -117,77 +135,22 @@ void GateSamples::resettle(GateTree& gate) const {
   if (cost(trial) < cost(gate)) gate = std::move(trial);
 }
 
-GateSamples::Sides GateSamples::sides_of(const GateTree& gate, Eigen::Index line) const {
-  const GateTree below = with_side(gate, line, false), above = with_side(gate, line, true);
-  std::vector<float> low, high;
-  values(below, below.leaves, low), values(above, above.leaves, high);
-  const Eigen::VectorXf distance = (features_ * gate.lines.row(line).cast<float>().transpose()).cwiseAbs();
-  std::vector<std::size_t> near;
-  for (std::size_t s = 0; s < count(); ++s) {
-    if (std::abs(high[s] - low[s]) >= 0.5f && weight_[s] > 0.0f) near.push_back(s);
-  }
-  const std::size_t most = std::max(nearest, count() / one_in);
-  if (near.size() > most) {
-    std::nth_element(near.begin(), near.begin() + std::ptrdiff_t(most), near.end(), [&](std::size_t a, std::size_t b) {
-      return distance[Eigen::Index(a)] < distance[Eigen::Index(b)];
-    });
-    near.resize(most);
-  }
-  Sides out;
-  if (near.size() < fewest) return out;
-  out.rows.resize(Eigen::Index(near.size()), features_.cols());
-  out.sign.resize(out.rows.rows()), out.weight.resize(out.rows.rows());
-  for (std::size_t i = 0; i < near.size(); ++i) {
-    const std::size_t s = near[i];
-    const auto at = Eigen::Index(i);
-    out.rows.row(at) = features_.row(Eigen::Index(s)).cast<double>();
-    out.sign[at] = std::abs(wanted_[s] - high[s]) < std::abs(wanted_[s] - low[s]) ? 1.0 : -1.0;
-    out.weight[at] = double(weight_[s]);
-  }
-  out.weight /= out.weight.sum();
-  return out;
-}
-
-/// The line of a kind that parts the samples, by logistic regression. That is convex, where least squares of sigmoids
-/// as steep as walls make them are flat almost everywhere.
-Eigen::RowVectorXd GateSamples::parting(const Sides& sides, const Eigen::MatrixXd& span,
-                                        const Eigen::RowVectorXd& start) const {
-  const Eigen::MatrixXd rows = sides.rows * span.transpose();
-  const double scale = soft / std::max((sides.rows * start.transpose()).cwiseAbs().maxCoeff(), soft);
-  Eigen::VectorXd current = scale * (span * start.transpose());
-  const auto loss = [&](const Eigen::VectorXd& w) {
-    const Eigen::ArrayXd margin = sides.sign.array() * (rows * w).array();
-    return (sides.weight.array() * ((-margin.abs()).exp().log1p() + (-margin).max(0.0))).sum();
-  };
-  double now = loss(current);
-  for (int i = 0; i < partings; ++i) {
-    const Eigen::ArrayXd wrong = 1.0 / (1.0 + (sides.sign.array() * (rows * current).array()).exp());
-    const Eigen::VectorXd gradient = rows.transpose() * (sides.weight.array() * sides.sign.array() * wrong).matrix();
-    const Eigen::VectorXd bend = (sides.weight.array() * wrong * (1.0 - wrong)).matrix();
-    Eigen::MatrixXd curvature = rows.transpose() * bend.asDiagonal() * rows;
-    curvature.diagonal().array() += 1e-14 + 1e-9 * curvature.trace();
-    const Eigen::VectorXd step = curvature.ldlt().solve(gradient);
-    double length = 1.0, after = loss(current + step);
-    for (; !(after < now) && length > 1e-3; after = loss(current + length * step)) length *= 0.5;
-    if (!(after < 0.999 * now)) break;
-    current += length * step, now = after;
-  }
-  return current.transpose() * span;
-}
-
 /// Each line to where it parts the samples next to it, with the rest of the tree as it is: as an edge of the kind with
 /// the fewest numbers that does it.
 void GateSamples::place(GateTree& gate, double number_worth) const {
+  const std::size_t most = std::max(nearest, count() / one_in);
   double current = price(gate, number_worth);
   for (int pass = 0; pass < passes; ++pass) {
     for (Eigen::Index line = 0; line < gate.lines.rows(); ++line) {
       checkpoint();
-      const Sides sides = sides_of(gate, line);
+      const Sides sides = sides_of(gate, line, std::numeric_limits<float>::infinity(), most);
       if (sides.rows.rows() == 0) continue;
-      const Eigen::RowVectorXd start = gate.lines.row(line);
+      const Eigen::VectorXd steep = gate.lines.row(line).transpose();
+      const Eigen::VectorXd start = steep * (soft / std::max((sides.rows * steep).cwiseAbs().maxCoeff(), soft));
       for (const Kind& kind : kinds_) {
         GateTree trial = gate;
-        trial.lines.row(line) = parting(sides, kind.span, start);
+        const Eigen::VectorXd found = parting(sides, sides.rows * kind.span.transpose(), kind.span * start);
+        trial.lines.row(line) = found.transpose() * kind.span;
         if (!trial.lines.allFinite()) continue;
         limit(trial.lines, steepest);
         sharpen(trial, line);

@@ -71,8 +71,9 @@ class GateSamples {
   void sharpen(GateTree& gate) const;
   void sharpen(GateTree& gate, Eigen::Index line) const;
   void separate(GateTree& gate, Eigen::Index line) const;
-  Sides sides_of(const GateTree& gate, Eigen::Index line) const;
-  Eigen::RowVectorXd parting(const Sides& sides, const Eigen::MatrixXd& span, const Eigen::RowVectorXd& start) const;
+  /// Within so many logits of a line, and the nearest ones of them where there are more than `most`.
+  Sides sides_of(const GateTree& gate, Eigen::Index line, float within, std::size_t most) const;
+  static Eigen::VectorXd parting(const Sides& sides, const Eigen::MatrixXd& rows, Eigen::VectorXd line);
   std::size_t kind_of(const Eigen::RowVectorXd& line) const;
   /// The lines of edges that stand upright, lie level, or neither.
   struct Kind {

@@ -111,13 +111,6 @@ def exponents(degree: int) -> list[tuple[int, int]]:
     return [(total - b, b) for total in range(degree + 1) for b in range(total + 1)]
 
 
-def numbers_of(line: Floats) -> list[int]:
-    """Which of the six numbers of a line an edge of its kind has: one that stands upright, lies level, or neither."""
-    if not line[2:5].any():
-        return [0, 1, 5]
-    return [0, 1, 2, 3, 4] if line[5] == 0 else [0, 1, 2, 3, 4, 5]
-
-
 @dataclass(frozen=True, eq=False)
 class Gate:
     """A tree of half-spaces: ``lines [T, 6]``, and of each lit leaf the lines on the way to it, counted from 1,
@@ -137,7 +130,8 @@ class Gate:
     @property
     def numbers(self) -> int:
         """That its edges have: an upright one two and its steepness, a level one one more, any other two."""
-        return sum({3: 3, 5: 4, 6: 5}[len(numbers_of(line))] for line in self.lines)
+        upright, level = ~self.lines[:, 2:5].any(axis=1), self.lines[:, 5] == 0
+        return int(np.sum(np.where(upright, 3, np.where(level, 4, 5))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ from wavefix.training.spherical.state import (
     Source,
     coefficient_rows,
     gate_arrays,
-    numbers_of,
     residual,
     stacked,
     terms,
@@ -117,18 +116,15 @@ def shaded_as(source: Source, other: Source, measured: Measured) -> Source:
     before, after = rows(other), rows(source)
     lines = []
     for line in other.gate.lines:
-        logits, free = before @ line, numbers_of(line)
+        logits = before @ line
         near = np.argsort(np.abs(logits), axis=0)[:_NEAR]
         j = np.arange(logits.shape[1])
-        design = np.ascontiguousarray(after[near, j].reshape(-1, 6)[:, free])
-        target = logits[near, j].reshape(-1)
+        design, target = after[near, j].reshape(-1, 6), logits[near, j].reshape(-1)
         size = np.maximum(np.sqrt(np.mean(design**2, axis=0)), 1e-9 * np.sqrt(np.mean(design**2)))
         design = design / size
-        change = target - design @ (line[free] * size)
-        ridge = 1e-9 * len(design) * np.eye(len(free))
-        moved = line.copy()
-        moved[free] += np.linalg.solve(design.T @ design + ridge, design.T @ change) / size
-        lines.append(moved)
+        change = target - design @ (line * size)
+        ridge = 1e-9 * len(design) * np.eye(6)
+        lines.append(line + np.linalg.solve(design.T @ design + ridge, design.T @ change) / size)
     return replace(source, gate=replace(other.gate, lines=np.array(lines)))
 
 
