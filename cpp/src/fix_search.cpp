@@ -90,10 +90,11 @@ bool FixSearch::fits(const SearchBox& box, double candidates) const {
   return candidates_in(box) <= candidates * axis * options_.max_candidates;
 }
 
-/// Leaves out what lies outside the region, where a fix may not be.
-void FixSearch::clip(SearchBox& box) const {
+/// Without what lies outside the region, where a fix may not be.
+SearchBox FixSearch::clipped(const SearchBox& box) const {
   const Region& region = plan_.model.region();
   const double margin = options_.region_margin * plan_.model.wavelength();
+  SearchBox inside = box;
   for (std::size_t k = 0; k < region.dimension(); ++k) {
     double low = 0.0, high = 0.0;  // of the region along the axis
     for (std::size_t c = 0; c < 3; ++c) low += (region.origin[c] - box.center[c]) * box.axes[3 * k + c];
@@ -106,24 +107,25 @@ void FixSearch::clip(SearchBox& box) const {
     }
     low = std::max(low, -box.half_width[k]), high = std::min(high, box.half_width[k]);
     if (!(high - low > 2.0 * plan_.pitch)) continue;
-    box.half_width[k] = 0.5 * (high - low);
-    for (std::size_t c = 0; c < 3; ++c) box.center[c] += 0.5 * (low + high) * box.axes[3 * k + c];
+    inside.half_width[k] = 0.5 * (high - low);
+    for (std::size_t c = 0; c < 3; ++c) inside.center[c] += 0.5 * (low + high) * box.axes[3 * k + c];
   }
+  return inside;
 }
 
-/// Leaves out what may not be, then cuts the longest side until the candidates are few enough.
+/// Cuts the longest side until the candidates are few enough, of a wide box those inside the region.
 void FixSearch::cut(SearchBox& box) const {
-  const std::size_t dimension = plan_.model.region().dimension();
-  if (candidates_in(box) > wide) clip(box);
-  while (!fits(box, 1.0)) {
+  const bool ends = candidates_in(box) > wide;
+  while (!fits(ends ? clipped(box) : box, 1.0)) {
     std::size_t longest = 0;
-    for (std::size_t d = 0; d < dimension; ++d) {
+    for (std::size_t d = 0; d < plan_.model.region().dimension(); ++d) {
       if (box.half_width[d] > box.half_width[longest]) longest = d;
     }
     // written so that no number, which compares with nothing, ends it
     if (!(box.half_width[longest] > 2.0 * box.pitch[longest])) break;
     box.half_width[longest] *= 0.8;
   }
+  if (ends) box = clipped(box);
 }
 
 /// Moves out the faces beyond which a better fix may lie: a fix has less freedom than a float solution and cannot cost

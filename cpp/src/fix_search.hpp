@@ -48,7 +48,7 @@ class FixSearch {
   SearchBox box_around(const Query& query, const FloatPoint& point) const;
   double candidates_in(const SearchBox& box) const;
   bool fits(const SearchBox& box, double candidates) const;
-  void clip(SearchBox& box) const;
+  SearchBox clipped(const SearchBox& box) const;
   void cut(SearchBox& box) const;
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
