@@ -84,7 +84,8 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
   using Vector3 = Eigen::Vector3d;
   const std::size_t n = measurement.positions.shape[0], antennas = measurement.offsets.shape[0];
   Eigen::MatrixXd raw(Eigen::Index(n * antennas), 6);
-  double total = 0.0;
+  double total = 0.0, lit_weight = 0.0;
+  std::size_t lit = 0;
   for (std::size_t row = 0; row < n; ++row) {
     const Eigen::Map<const Vector3> x(measurement.positions.row(row));
     for (std::size_t j = 0; j < antennas; ++j) {
@@ -92,7 +93,9 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
       const Eigen::Map<const Vector3> at(ray.from.data());
       const auto s = Eigen::Index(row * antennas + j);
       raw.row(s) << (x - at).transpose(), -x.cross(at).transpose();
-      total += double(weight_[static_cast<std::size_t>(s)]);
+      const auto sample = static_cast<std::size_t>(s);
+      total += double(weight_[sample]);
+      if (wanted_[sample] > 0.5f) lit_weight += double(weight_[sample]), ++lit;
     }
   }
   // along their principal axes: features of a plane of users and a line of antennas span less than six
@@ -108,7 +111,7 @@ GateSamples::GateSamples(const Measurement& measurement, const double* source, c
   whiten_ = size.cwiseInverse().asDiagonal() * axes * spread.cwiseInverse().asDiagonal();
   raw_ = size.asDiagonal() * axes * spread.asDiagonal();
   features_ = (raw * whiten_).cast<float>();
-  mean_weight_ = total / double(std::max<std::size_t>(1, count()));
+  mean_weight_ = lit > 0 ? lit_weight / double(lit) : 0.0;
   for (const auto& numbers : kinds) kinds_.push_back(kind_with(numbers));
 }
 

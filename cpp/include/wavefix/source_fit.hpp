@@ -42,7 +42,7 @@ struct SourceGate {
 struct GateOptions {
   double least_gain = 0.0;     ///< What an edge must explain, in the units of the cost.
   std::size_t most_lines = 8;  ///< Of one source.
-  double number_worth = 0.0;   ///< What each number of a line must explain, in samples of mean weight.
+  double number_worth = 0.0;   ///< What each number of a line must explain, in lit samples of mean weight.
 };
 
 /// basis[n, A, L, M]: gate times monomial over distance; amplitudes[n, A, L]: its sum with the coefficients. Either may

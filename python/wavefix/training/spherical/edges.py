@@ -16,6 +16,7 @@ from wavefix.training.spherical.state import Gate, Measured, Source, add, energy
 from wavefix.training.spherical.twins import refined_where_seen
 
 _PLACED = 500  # locations that tell where an edge lies
+_TURNED = 0.01  # change of a gate that counts
 
 
 def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
@@ -29,6 +30,14 @@ def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float
         return after
     left.channels[...] = before
     return None
+
+
+def change(old: Source, new: Source, left: Measured) -> float:
+    """What the energy of the residual ``left``, in place, grows by with ``new`` for ``old``."""
+    before = energy(left.channels)
+    add([old], left, 1.0)
+    add([new], left, -1.0)
+    return energy(left.channels) - before
 
 
 def regate(
@@ -95,7 +104,10 @@ def place_edges(
 ) -> list[Source]:
     """The same edges, moved by what all antennas see next to them; upright or level, where ``number_worth`` samples for
     each number less are not more on their wrong side. Each antenna that an edge leaves on the wrong side is an error as
-    large as its path; ``few`` antennas tell which locations are next to an edge."""
+    large as its path; ``few`` antennas tell which locations are next to an edge, and which see another gate then.
+
+    Some of the latter are asked as well: the nearest locations say little of where an edge goes, and a gain may be
+    anything where nothing has seen it."""
     out, thin = list(sources), measured.part(slice(None), few)
     tones = len(measured.frequencies)
     for i, source in enumerate(sources):
@@ -103,15 +115,20 @@ def place_edges(
             break
         if source.gate.trivial or source.gate.dark:
             continue
-        near = np.argsort(gates.edge_distances(source, thin))[:_PLACED]
-        part = measured.part(np.sort(near))
+        near = np.sort(np.argsort(gates.edge_distances(source, thin))[:_PLACED])
+        part = measured.part(near)
         left = residual(out, part)
         projected = project(source, left) + tones * source.amplitudes(part)
         gate = gates.grow(source, part, projected, np.inf, len(source.gate.lines), number_worth)
         trial = replace(source, gate=gate)
-        limit = energy(left.channels)
-        if number_worth:
-            limit += number_worth * (gates.worth(source, part) - gates.worth(trial, part))
-        if exchanged([source], [trial], left, limit) is not None:
+        spared = number_worth * (source.gate.numbers - gate.numbers) * gates.worth(source, part)
+        turned = np.max(np.abs(trial.gate_values(thin) - source.gate_values(thin)), axis=1) > _TURNED
+        turned[near] = False
+        elsewhere = np.flatnonzero(turned)
+        stride = 1 + len(elsewhere) // _PLACED
+        more = change(source, trial, left) - spared
+        if more < 0 and len(elsewhere):
+            more += stride * change(source, trial, residual(out, measured.part(elsewhere[::stride])))
+        if more < 0:
             out[i] = trial
     return out

@@ -41,11 +41,9 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
 
 
 def worth(source: Source, measured: Measured) -> float:
-    """The energy of as many samples of mean weight as a source's edges have numbers, (19)."""
-    if source.gate.numbers == 0:
-        return 0.0
-    wave = source.amplitudes(measured, gated=False)
-    return source.gate.numbers * len(measured.frequencies) * float(np.mean(np.abs(wave) ** 2))
+    """The energy of a sample of mean weight, of those that see the source; (19)."""
+    wave, seen = source.amplitudes(measured, gated=False), source.gate_values(measured) > 0.5
+    return len(measured.frequencies) * float(np.mean(np.abs(wave[seen]) ** 2)) if seen.any() else 0.0
 
 
 def edge_distances(source: Source, measured: Measured) -> Floats:
