@@ -40,6 +40,24 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
     return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines)
 
 
+def grow_between(
+    pair: Sequence[Source],
+    measured: Measured,
+    projected: NDArray[np.complex64],
+    seen: NDArray[np.bool_],
+    gate: Gate,
+    least_gain: float,
+    most_lines: int,
+) -> Gate:
+    """Grown from ``gate``: open where the first of two sources at one place explains ``projected`` better, which is as
+    for ``grow``, dark where the second one does; told by the samples ``seen [n, A]``."""
+    tones = len(measured.frequencies)
+    first, second = (one.amplitudes(measured, gated=False).astype(np.complex128) for one in pair)
+    difference = np.where(seen, first - second, 0.0)
+    product = np.real(difference.conj() * (projected - tones * second))
+    return _grown(pair[:1], measured, product, tones * np.abs(difference) ** 2, gate, least_gain, most_lines)
+
+
 def worth(source: Source, measured: Measured) -> float:
     """The energy of a sample of mean weight, of those that see the source; (19)."""
     wave, seen = source.amplitudes(measured, gated=False), source.gate_values(measured) > 0.5

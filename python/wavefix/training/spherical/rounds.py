@@ -20,6 +20,7 @@ from wavefix.training.spherical.search import (
     alike,
     new_sources,
 )
+from wavefix.training.spherical.sides import divide, join
 from wavefix.training.spherical.state import (
     Floats,
     Measured,
@@ -34,9 +35,10 @@ from wavefix.training.spherical.system import GainSystem, fit_gains, refine
 from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
+_DIVIDED = 2000  # locations that tell what lies on either side of an edge
 _SEEN = 50  # of them, that each source should be seen from
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
-_REGROUPED = 4  # rounds after which sources are
+_REGROUPED = 4  # rounds after which sources are, and divided at edges
 _RARELY = 0.25  # of the locations see a source
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
@@ -44,6 +46,7 @@ _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first r
 _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
+_LEAST_SIDE = 0.05  # of what is left, that another gain beyond an edge must explain
 _LEAST_EDGE = 2e-3  # of what is left, that an edge must explain
 _LINES, _FEW_LINES = (3, 6), 3  # of a gate, in the first so many rounds and later
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
@@ -263,6 +266,12 @@ def one_round(
     with stages("gates"):
         most_lines = _LINES[number >= _FEW_LINES]
         trial.sources = regate(trial.sources, thin, _LEAST_EDGE, most_lines, rng, anew=number % _ANEW == 0)
+    with stages("sides"):
+        if number >= _REGROUPED:
+            most = min(_AT_ONCE[1], max_sources - len(trial.sources))
+            some = covering(trial.sources, thin, _DIVIDED, rng)
+            some = some.weighted(clipping(trial.sources, some))
+            trial.sources = divide(join(trial.sources, some, _LEAST_SIDE, rng), some, _LEAST_SIDE, most, rng)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):

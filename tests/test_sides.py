@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths that a thin wall dims and delays: a source for either side of its edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from test_twins import BESIDE, moved_line, plain, street, wall
+from wavefix.training.spherical.gates import grow_together
+from wavefix.training.spherical.sides import complement, divide, join, within
+from wavefix.training.spherical.state import Gate, Measured, Source, add, residual
+from wavefix.training.spherical.system import fit_gains
+
+THROUGH = 0.8 * np.exp(1.2j)  # of the gain, beyond the edge
+SHARE = 0.05
+
+
+def beyond_a_wall(through: complex, n: int = 900) -> tuple[Source, Measured]:
+    """A path, and what is measured of it where the wall is in its way and where it is not."""
+    measured, source = street({}, n), plain(BESIDE, 60.0 + 0j)
+    sent = measured.with_channels(np.zeros_like(measured.channels))
+    add([source], sent)
+    measured.channels[...] += sent.channels * np.where(wall(source, measured), 1.0, through)[..., None]
+    return source, measured
+
+
+def check_both_sides(found: list[Source], measured: Measured) -> None:
+    assert len(found) == 2
+    assert residual(found, measured).energy < 0.01 * measured.energy
+    free = max(found, key=lambda one: abs(np.mean(one.amplitudes(measured, gated=False))))
+    other = found[found[0] is free]
+    for one, lit in ((free, wall(free, measured)), (other, ~wall(other, measured))):
+        assert np.mean((one.gate_values(measured) > 0.5) != lit) < 5e-3
+    ratio = np.mean(other.amplitudes(measured, gated=False) / free.amplitudes(measured, gated=False))
+    assert ratio == pytest.approx(THROUGH, abs=0.05)
+
+
+def test_a_complement_is_dark_where_the_gate_is_lit() -> None:
+    source, measured = beyond_a_wall(0.0)
+    line = grow_together([source], measured, 1e-3 * measured.energy, 4).lines[0]
+    lines = np.array([moved_line(line * 3.0 / np.abs(line).max(), across) for across in (-0.5, 0.0, 0.5)])  # and soft
+    leaves = ((1, 2), (1, -2, 3), (-1, -3))
+
+    def values(gate: Gate) -> np.ndarray:
+        return np.asarray(replace(source, gate=gate).gate_values(measured))
+
+    gate, other = Gate(lines, leaves), Gate(lines[::-1].copy(), ((1,),))
+    assert 0.05 < values(gate).mean() < 0.95
+    # the core's sigmoids are those of float
+    np.testing.assert_allclose(values(gate) + values(complement(gate)), 1.0, atol=1e-5)
+    np.testing.assert_allclose(values(within(gate, other)), values(gate) * values(other), atol=1e-5)
+    assert complement(Gate()).dark
+    assert complement(complement(Gate())).trivial
+
+
+def test_a_path_that_a_wall_dims_becomes_two_sources() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    one = fit_gains([source], measured)
+    assert residual(one, measured).energy > 0.1 * measured.energy
+    check_both_sides(divide(one, measured, SHARE, 8, np.random.default_rng(0)), measured)
+
+
+def test_what_is_behind_an_edge_is_looked_for() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, free = beyond_a_wall(0.0)
+    gate = grow_together([source], free, 1e-3 * free.energy, 4)
+    assert len(gate.lines) == 1
+    check_both_sides(divide([replace(source, gate=gate)], measured, SHARE, 8, np.random.default_rng(0)), measured)
+
+
+def test_a_path_that_a_wall_blocks_stays_one() -> None:
+    source, measured = beyond_a_wall(0.0)
+    hidden = replace(source, gate=grow_together([source], measured, 1e-3 * measured.energy, 4))
+    assert len(divide([hidden], measured, SHARE, 8, np.random.default_rng(0))) == 1
+
+
+def test_a_source_at_a_wrong_place_is_moved_and_not_divided() -> None:
+    source, measured = beyond_a_wall(1.0)
+    (wrong,) = fit_gains([replace(source, position=source.position + np.array([0.2, 0.1, 0.3]))], measured)
+    found = divide([wrong], measured, SHARE, 8, np.random.default_rng(0))
+    assert len(found) == 1
+    assert residual(found, measured).energy < 1e-2 * residual([wrong], measured).energy
+
+
+def test_halves_of_one_path_are_joined_and_sides_of_a_wall_are_not() -> None:
+    source, whole = beyond_a_wall(1.0)
+    _, shaded = beyond_a_wall(0.0)
+    gate = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
+    halves = [
+        replace(source, gate=gate),
+        replace(source, gate=complement(gate), coefficients=60.3 * np.ones(1, complex)),
+    ]
+    joined = join(halves, whole, SHARE, np.random.default_rng(0))
+    assert len(joined) == 1
+    assert residual(joined, whole).energy < 1.05 * residual(halves, whole).energy
+    _, dimmed = beyond_a_wall(THROUGH)
+    sides = fit_gains(halves, dimmed)
+    assert len(join(sides, dimmed, SHARE, np.random.default_rng(0))) == 2
