@@ -84,6 +84,8 @@ def divide(
     one side of an edge that two gains tell, where that leaves ``share`` less of the energy."""
     left = residual(sources, measured)
     cost = energy(left.channels)
+    if cost < _LEAST * measured.energy:
+        return sources
     strength = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
     out, more = list(sources), list[Source]()
     for i in np.argsort(strength)[::-1]:
