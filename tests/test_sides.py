@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from test_twins import BESIDE, moved_line, plain, street, wall
+from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
 from wavefix.training.spherical.gates import grow_together
 from wavefix.training.spherical.sides import complement, divide, join, within
-from wavefix.training.spherical.state import Gate, Measured, Source, add, residual
+from wavefix.training.spherical.state import Gate, Measured, Source, residual
 from wavefix.training.spherical.system import fit_gains
 
 THROUGH = 0.8 * np.exp(1.2j)  # of the gain, beyond the edge
@@ -22,11 +22,8 @@ SHARE = 0.05
 
 def beyond_a_wall(through: complex, n: int = 900) -> tuple[Source, Measured]:
     """A path, and what is measured of it where the wall is in its way and where it is not."""
-    measured, source = street({}, n), plain(BESIDE, 60.0 + 0j)
-    sent = measured.with_channels(np.zeros_like(measured.channels))
-    add([source], sent)
-    measured.channels[...] += sent.channels * np.where(wall(source, measured), 1.0, through)[..., None]
-    return source, measured
+    source = plain(BESIDE, 60.0 + 0j)
+    return source, past_a_wall([source], through, n)
 
 
 def check_both_sides(found: list[Source], measured: Measured) -> None:

@@ -126,15 +126,20 @@ def wall(source: Source, measured: Measured) -> np.ndarray:
     return np.asarray(edge[:, 0] * ray[..., 1] - edge[:, 1] * ray[..., 0] > 0)
 
 
-def behind_a_wall(n: int = 900) -> tuple[list[Source], Measured]:
-    """A path and its mirror image, and what is measured of them behind the edge."""
+def past_a_wall(sources: list[Source], through: complex, n: int) -> Measured:
+    """What is measured of them, ``through`` times as much behind the edge."""
     measured = street({}, n)
-    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
-    for one in pair:
+    for one in sources:
         sent = measured.with_channels(np.zeros_like(measured.channels))
         add([one], sent)
-        measured.channels[...] += sent.channels * wall(one, measured)[..., None]
-    return pair, measured
+        measured.channels[...] += sent.channels * np.where(wall(one, measured), 1.0, through)[..., None]
+    return measured
+
+
+def behind_a_wall(n: int = 900) -> tuple[list[Source], Measured]:
+    """A path and its mirror image, and what is measured of them behind the edge."""
+    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
+    return pair, past_a_wall(pair, 0.0, n)
 
 
 def test_one_upright_edge_hides_a_path_and_its_mirror_image() -> None:

@@ -19,13 +19,17 @@ _PLACED = 500  # locations that tell where an edge lies
 _TURNED = 0.01  # change of a gate that counts
 
 
-def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
-    """The energy of the residual ``left``, in place, with ``new`` for ``old``; None, and nothing is changed, where that
-    is not below ``limit``."""
-    before = left.channels.copy()
+def replaced(old: list[Source], new: list[Source], left: Measured) -> float:
+    """The energy of the residual ``left``, in place, with ``new`` for ``old``."""
     add(old, left, 1.0)
     add(new, left, -1.0)
-    after = energy(left.channels)
+    return energy(left.channels)
+
+
+def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float) -> float | None:
+    """As ``replaced``; None, and nothing is changed, where that is not below ``limit``."""
+    before = left.channels.copy()
+    after = replaced(old, new, left)
     if after < limit:
         return after
     left.channels[...] = before
@@ -35,9 +39,7 @@ def exchanged(old: list[Source], new: list[Source], left: Measured, limit: float
 def change(old: Source, new: Source, left: Measured) -> float:
     """What the energy of the residual ``left``, in place, grows by with ``new`` for ``old``."""
     before = energy(left.channels)
-    add([old], left, 1.0)
-    add([new], left, -1.0)
-    return energy(left.channels) - before
+    return replaced([old], [new], left) - before
 
 
 def regate(

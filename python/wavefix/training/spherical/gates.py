@@ -25,9 +25,7 @@ def grow(
     stays that explains ``least_gain`` more energy, of the kind whose numbers explain ``number_worth`` samples each.
     Grown from the gate that the source has."""
     wave = source.amplitudes(measured, gated=False).astype(np.complex128)
-    power = len(measured.frequencies) * np.abs(wave) ** 2
-    product = np.real(wave.conj() * projected)
-    return _grown([source], measured, product, power, source.gate, least_gain, most_lines, number_worth)
+    return _grown_for(wave, projected, source, measured, source.gate, least_gain, most_lines, number_worth)
 
 
 def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float, most_lines: int) -> Gate:
@@ -51,11 +49,9 @@ def grow_between(
 ) -> Gate:
     """Grown from ``gate``: open where the first of two sources at one place explains ``projected`` better, which is as
     for ``grow``, dark where the second one does; told by the samples ``seen [n, A]``."""
-    tones = len(measured.frequencies)
     first, second = (one.amplitudes(measured, gated=False).astype(np.complex128) for one in pair)
-    difference = np.where(seen, first - second, 0.0)
-    product = np.real(difference.conj() * (projected - tones * second))
-    return _grown(pair[:1], measured, product, tones * np.abs(difference) ** 2, gate, least_gain, most_lines)
+    rest = projected - len(measured.frequencies) * second
+    return _grown_for(np.where(seen, first - second, 0.0), rest, pair[0], measured, gate, least_gain, most_lines)
 
 
 def worth(source: Source, measured: Measured) -> float:
@@ -74,6 +70,22 @@ def edge_distances(source: Source, measured: Measured) -> Floats:
         slopes = np.linalg.norm(moment - np.cross(arms, direction), axis=1)
         out = np.minimum(out, np.min(np.abs(logits) / np.maximum(slopes, 1e-30), axis=1))
     return out
+
+
+def _grown_for(
+    wave: NDArray[np.complex128],
+    projected: NDArray[np.complexfloating],
+    source: Source,
+    measured: Measured,
+    gate: Gate,
+    least_gain: float,
+    most_lines: int,
+    number_worth: float = 0.0,
+) -> Gate:
+    """For the amplitudes ``wave [n, A]`` from the source's place."""
+    power = len(measured.frequencies) * np.abs(wave) ** 2
+    product = np.real(wave.conj() * projected)
+    return _grown([source], measured, product, power, gate, least_gain, most_lines, number_worth)
 
 
 def _grown(

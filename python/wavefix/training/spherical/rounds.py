@@ -242,7 +242,7 @@ def one_round(
     """A state with more sources, or better ones."""
     degree = min(4, number // 2)
     later = int(number >= STRICT_ROUNDS)
-    clipped, unclipped = searched, searched.thin
+    clipped = unclipped = searched
     if later:
         clipped = searched.weighted(clipping(state.sources, searched.thin))
         if number % 2 == 0:  # the others look for what is next to edges as well, which needs its energy
@@ -269,7 +269,7 @@ def one_round(
     with stages("sides"):
         if number >= _REGROUPED:
             most = min(_AT_ONCE[1], max_sources - len(trial.sources))
-            some = covering(trial.sources, unclipped, _DIVIDED, rng)
+            some = covering(trial.sources, unclipped.thin, _DIVIDED, rng)
             some = some.weighted(clipping(trial.sources, some))
             trial.sources = divide(join(trial.sources, some, _LEAST_SIDE, rng), some, _LEAST_SIDE, most, rng)
     with stages("prune"):

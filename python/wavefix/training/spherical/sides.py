@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.cells import plain_source
 from wavefix.training.spherical.search import alike
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, energy, project, residual
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, project, residual
 from wavefix.training.spherical.system import fit_gains
 from wavefix.training.spherical.twins import refined_where_seen
 
@@ -34,8 +34,10 @@ def complement(gate: Gate) -> Gate:
 
 
 def _unlit(leaves: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    if not leaves or () in leaves:
-        return () if leaves else ((),)
+    if not leaves:
+        return ((),)
+    if () in leaves:
+        return ()
     line = abs(leaves[0][0])
     return tuple(
         (side, *rest)
@@ -56,7 +58,7 @@ def join(sources: list[Source], measured: Measured, share: float, rng: np.random
     """One source for two whose phases hardly differ and that are seen from different places, where that leaves at most
     ``share`` more of the energy: a source at a wrong place turns phases, which two gains make up for in part."""
     left = residual(sources, measured)
-    cost = energy(left.channels)
+    cost = left.energy
     values = [source.gate_values(measured) > 0.5 for source in sources]
     pairs = [pair for group in alike(sources, measured) for pair in itertools.combinations(group, 2)]
     gone: set[int] = set()
@@ -83,7 +85,7 @@ def divide(
     """At most ``most`` sources more, the strongest ones' first: another gain beyond an edge that a source has, or on
     one side of an edge that two gains tell, where that leaves ``share`` less of the energy."""
     left = residual(sources, measured)
-    cost = energy(left.channels)
+    cost = left.energy
     if cost < _LEAST * measured.energy:
         return sources
     strength = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
@@ -165,7 +167,6 @@ def _two_gains(source: Source, measured: Measured, seen: NDArray[np.bool_]) -> t
     about[np.abs(about) > _OUTLIER * spread] = 0.0
     # along the line in the complex plane on which they differ most
     side = np.real(about * np.sqrt(mean(about**2, weight)).conjugate()) > 0
-    gains = mean(ratio, weight), mean(ratio, weight)
     for _ in range(_TURNS_OF_GAINS):
         gains = mean(ratio, weight * side), mean(ratio, weight * ~side)
         side = np.abs(ratio - gains[0]) < np.abs(ratio - gains[1])
