@@ -12,17 +12,25 @@
 namespace wavefix {
 namespace {
 
-constexpr float faint = 1e-4f;      // slopes below this do not move a line
-constexpr double alike = 1e-7;      // relative difference of a line from one of a kind
-constexpr double untold = 1e-9;     // relative size of a number's feature that samples tell nothing of
-constexpr double dependent = 5e-7;  // of features: a combination of the others
+constexpr float faint = 1e-4f;         // slopes below this do not move a line
+constexpr double alike = 1e-7;         // relative difference of a line from one of a kind
+constexpr double untold = 1e-9;        // relative size of a number's feature that samples tell nothing of
+constexpr double dependent = 5e-7;     // of features: a combination of the others
+constexpr Eigen::Index together = 32;  // sigmoids, samples next to each other
 
 /// Which of the six numbers of a line may differ from zero where the edge stands upright, lies level, or neither.
 const std::array<std::vector<Eigen::Index>, 3> kinds{{{0, 1, 5}, {0, 1, 2, 3, 4}, {0, 1, 2, 3, 4, 5}}};
 
-float sigmoid(float v) {
-  if (v > GateSamples::closed) return 1.0f;
-  return v < -GateSamples::closed ? 0.0f : 1.0f / (1.0f + std::exp(-v));
+/// Of samples in a row, which mostly are on one side of a line.
+void sigmoids(Eigen::Ref<Eigen::ArrayXf> logits) {
+  constexpr float closed = GateSamples::closed;
+  if (logits.minCoeff() > closed) {
+    logits = 1.0f;
+  } else if (logits.maxCoeff() < -closed) {
+    logits = 0.0f;
+  } else {
+    logits = (1.0f + (-logits).min(closed).max(-closed).exp()).inverse();
+  }
 }
 
 }  // namespace
@@ -198,8 +206,9 @@ void GateSamples::fill_block(const GateTree& gate, std::size_t first, Block& blo
         features_.middleRows(Eigen::Index(first), rows) * gate.lines.cast<float>().transpose();
   }
   for (Eigen::Index t = 0; t < lines; ++t) {
-    float* half = block.half.col(t).data();
-    for (std::size_t s = 0; s < block.count; ++s) half[s] = sigmoid(half[s]);
+    for (Eigen::Index s = 0; s < rows; s += together) {
+      sigmoids(block.half.col(t).segment(s, std::min(together, rows - s)).array());
+    }
   }
   block.leaf.resize(gate.leaves.size());
   block.gate.fill(0.0f);
@@ -215,6 +224,24 @@ void GateSamples::fill_block(const GateTree& gate, std::size_t first, Block& blo
       }
     }
     for (std::size_t s = 0; s < block.count; ++s) block.gate[s] += value[s];
+  }
+}
+
+/// By how much the gate changes with each line's logit.
+void GateSamples::fill_rates(const GateTree& gate, const Block& block, Eigen::ArrayXXf& rates) {
+  const auto rows = Eigen::Index(block.count);
+  rates.topRows(rows) = 0.0f;
+  for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
+    const Eigen::Map<const Eigen::ArrayXf> value(block.leaf[i].data(), rows);
+    for (const int line : gate.leaves[i]) {
+      const auto half = block.half.col(std::abs(line) - 1).head(rows).array();
+      auto rate = rates.col(std::abs(line) - 1).head(rows);
+      if (line > 0) {
+        rate += value * (1.0f - half);
+      } else {
+        rate -= value * half;
+      }
+    }
   }
 }
 
@@ -245,35 +272,45 @@ void GateSamples::values(const GateTree& gate, const std::vector<std::vector<int
 }
 
 void GateSamples::equations(const GateTree& gate, System& system) const {
-  const Eigen::Index lines = gate.lines.rows(), rank = gate.lines.cols(), unknowns = lines * rank;
-  system.matrix.setZero(unknowns, unknowns);
-  system.gradient.setZero(unknowns);
+  constexpr Eigen::Index most = 6;  // numbers of a line; what it lacks of them stays zero
+  using Features = Eigen::Matrix<double, most, 1>;
+  const Eigen::Index lines = gate.lines.rows(), rank = gate.lines.cols();
+  std::vector<Eigen::Matrix<double, most, most>> matrix(std::size_t(lines * lines));
+  std::vector<Features> gradient(static_cast<std::size_t>(lines), Features::Zero());
+  for (auto& part : matrix) part.setZero();
   Block block;
-  std::vector<float> rates(static_cast<std::size_t>(lines));
-  Eigen::VectorXd slope(unknowns);
+  Eigen::ArrayXXf rates(Eigen::Index(Block::most), lines);
+  std::vector<std::size_t> moved;  // lines next to which a sample lies, one as a rule
+  Features row = Features::Zero();
   for (std::size_t first = 0; first < count(); first += Block::most) {
     fill_block(gate, first, block);
+    fill_rates(gate, block, rates);
     for (std::size_t s = 0; s < block.count; ++s) {
-      std::fill(rates.begin(), rates.end(), 0.0f);
-      float largest = 0.0f;
-      for (std::size_t i = 0; i < gate.leaves.size(); ++i) {
-        const float value = block.leaf[i][s];
-        if (value < faint) continue;
-        for (const int line : gate.leaves[i]) {
-          const std::size_t t = static_cast<std::size_t>(std::abs(line)) - 1;
-          const float half = block.half(Eigen::Index(s), Eigen::Index(t));
-          rates[t] += line > 0 ? value * (1.0f - half) : -value * half;
-          largest = std::max(largest, std::abs(rates[t]));
+      const auto at = Eigen::Index(s);
+      moved.clear();
+      for (Eigen::Index t = 0; t < lines; ++t) {
+        if (std::abs(rates(at, t)) >= faint) moved.push_back(static_cast<std::size_t>(t));
+      }
+      if (moved.empty()) continue;
+      const double weight = double(weight_[first + s]), error = double(wanted_[first + s] - block.gate[s]);
+      row.head(rank) = features_.row(Eigen::Index(first) + at).cast<double>().transpose();
+      const Eigen::Matrix<double, most, most> products = weight * (row * row.transpose());
+      for (const std::size_t t : moved) {
+        const double rate = double(rates(at, Eigen::Index(t)));
+        gradient[t] += (weight * error * rate) * row;
+        for (const std::size_t u : moved) {
+          if (u <= t) matrix[t * std::size_t(lines) + u] += (rate * double(rates(at, Eigen::Index(u)))) * products;
         }
       }
-      if (largest < faint) continue;
-      const auto row = features_.row(Eigen::Index(first + s)).cast<double>();
-      for (Eigen::Index t = 0; t < lines; ++t) {
-        slope.segment(t * rank, rank) = double(rates[static_cast<std::size_t>(t)]) * row.transpose();
-      }
-      const double weight = double(weight_[first + s]);
-      system.matrix.selfadjointView<Eigen::Lower>().rankUpdate(slope, weight);
-      system.gradient += weight * double(wanted_[first + s] - block.gate[s]) * slope;
+    }
+  }
+  system.matrix.setZero(lines * rank, lines * rank);
+  system.gradient.resize(lines * rank);
+  for (Eigen::Index t = 0; t < lines; ++t) {
+    system.gradient.segment(t * rank, rank) = gradient[static_cast<std::size_t>(t)].head(rank);
+    for (Eigen::Index u = 0; u <= t; ++u) {
+      system.matrix.block(t * rank, u * rank, rank, rank) =
+          matrix[std::size_t(t * lines + u)].topLeftCorner(rank, rank);
     }
   }
   system.matrix = system.matrix.selfadjointView<Eigen::Lower>();

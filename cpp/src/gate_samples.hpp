@@ -65,6 +65,7 @@ class GateSamples {
   struct Sides;
 
   void fill_block(const GateTree& gate, std::size_t first, Block& block) const;
+  static void fill_rates(const GateTree& gate, const Block& block, Eigen::ArrayXXf& rates);
   void equations(const GateTree& gate, System& system) const;
   Eigen::VectorXd largest_logits(const Eigen::MatrixXd& lines) const;
   void limit(Eigen::MatrixXd& lines, double largest) const;
