@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 
 from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
 from wavefix.training.spherical.gates import grow_together
-from wavefix.training.spherical.sides import complement, divide, join, within
+from wavefix.training.spherical.sides import _divided_each, complement, divide, join, within
 from wavefix.training.spherical.state import Gate, Measured, Source, residual
 from wavefix.training.spherical.system import fit_gains
+from wavefix.training.spherical.twins import refined_where_seen
 
 THROUGH = 0.8 * np.exp(1.2j)  # of the gain, beyond the edge
 SHARE = 0.05
@@ -98,3 +99,16 @@ def test_halves_of_one_path_are_joined_and_sides_of_a_wall_are_not() -> None:
     _, dimmed = beyond_a_wall(THROUGH)
     sides = fit_gains(halves, dimmed)
     assert len(join(sides, dimmed, SHARE, np.random.default_rng(0))) == 2
+
+
+def test_a_source_at_a_wrong_place_does_not_hide_an_edge() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, shaded = beyond_a_wall(0.0)
+    behind = complement(grow_together([source], shaded, 1e-3 * shaded.energy, 4))
+    rng = np.random.default_rng(0)
+    first, other = (replace(source, position=source.position + away) for away in ([0.0, 0.1, 0.3], [0.0, -0.2, 0.4]))
+    found = refined_where_seen([first, replace(other, gate=behind)], measured, rng)
+    left = residual(found, measured)
+    beside = _divided_each(found, left, SHARE, 0.0, 8, rng)
+    assert residual(beside, measured).energy > 0.3 * left.energy
+    assert residual(divide(found, measured, SHARE, 8, rng), measured).energy < 0.05 * left.energy

@@ -30,8 +30,9 @@ _FINISHED = 9000  # locations of the last steps
 _LOOKS = 8, 16  # antennas of the rounds: first, and later
 _PATIENCE = 3, 5  # rounds without gain, at few antennas and at more, where single rounds bring less
 _OVERFIT = 2.0  # times the error at the antennas looked at: the error of all antennas that calls for more of them
-_WORTHWHILE = 0.97  # of the validation error before, that is a gain
-_SHARE = 0.8  # of the time limit, for the rounds
+_WORTHWHILE = 0.8, 0.97  # of the validation error before, that is a gain: at few antennas, and at more
+_SHARES = 0.8, 0.9  # of the time limit, for the rounds; and while the last one has left much less
+_FALLING = 0.8  # of the error of all rounds before, that is much less
 _SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
 _REFINABLE = 0.25  # wavelengths that positions may err by
 _NOTHING = 0.98  # validation NMSE above which the model says nothing
@@ -52,6 +53,11 @@ class Record:
     def both(self) -> list[float]:
         """What rounds must lower, one after the other."""
         return [Errors(*pair).both for pair in zip(self.validation, self.median, strict=True)]
+
+    @property
+    def falling(self) -> bool:
+        """Whether another round brings more than the last steps."""
+        return len(self.both) > 1 and self.both[-1] < _FALLING * min(self.both[:-1])
 
 
 def fit_spherical(
@@ -101,7 +107,7 @@ def fit_spherical(
         # many small products: a second BLAS thread costs four times the time that it saves
         with threadpool_limits(limits=1, user_api="blas"):
             if state is None or not record.finished:
-                rounds = _Rounds(training, held, errors, seed, max_sources, max_rounds, began + _SHARE * limit, stages)
+                rounds = _Rounds(training, held, errors, seed, max_sources, max_rounds, began, limit, stages)
                 state = rounds.run(state or State(), record, keep)
                 _require_sources(state, training)
                 rng = np.random.default_rng([seed, _FINISHED])
@@ -148,7 +154,8 @@ class _Rounds:
     seed: int
     max_sources: int
     max_rounds: int
-    deadline: float
+    began: float
+    limit: float
     stages: Stages
 
     def run(self, state: State, record: Record, keep: Any) -> State:
@@ -158,7 +165,8 @@ class _Rounds:
         longest = 0.0
         while len(record.validation) < self.max_rounds:
             wanted = _look(record, len(self.training.offsets), self.max_rounds)
-            if not wanted or (time.monotonic() + longest > self.deadline and record.validation):
+            deadline = self.began + _SHARES[record.falling] * self.limit
+            if not wanted or (time.monotonic() + longest > deadline and record.validation):
                 break
             began = time.monotonic()
             if searched is None or wanted != antennas:
@@ -197,17 +205,18 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
     if most > _LOOKS[0]:
         pairs = enumerate(zip(record.validation, record.training, strict=True), 1)
         odd = (i for i, (all_of_them, seen) in pairs if i >= STRICT_ROUNDS and all_of_them > _OVERFIT * seen)
-        begin = min(_end(record.both, 0, max_rounds, _PATIENCE[0]), (3 * max_rounds + 3) // 4, next(odd, max_rounds))
+        end = _end(record.both, 0, max_rounds, _PATIENCE[0], _WORTHWHILE[0])
+        begin = min(end, (3 * max_rounds + 3) // 4, next(odd, max_rounds))
         if len(record.both) < begin:
             return _LOOKS[0]
     patience = _PATIENCE[1] if begin else _PATIENCE[0]
-    return _LOOKS[1] if _end(record.both, begin, max_rounds, patience) > len(record.both) else 0
+    return _LOOKS[1] if _end(record.both, begin, max_rounds, patience, _WORTHWHILE[1]) > len(record.both) else 0
 
 
-def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int) -> int:
-    """The number of rounds after which the last ``patience`` of those since ``begin`` had brought nothing."""
+def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int, worthwhile: float) -> int:
+    """The number of rounds after which the last ``patience`` of those since ``begin`` had brought next to nothing."""
     for end in range(begin + patience + 1, len(errors) + 1):
-        if min(errors[end - patience : end]) > _WORTHWHILE * min(errors[: end - patience]):
+        if min(errors[end - patience : end]) > worthwhile * min(errors[: end - patience]):
             return end
     return otherwise
 

@@ -20,6 +20,8 @@ from wavefix.training.spherical.twins import refined_where_seen
 _LEAST_ROWS = 60  # locations that see a source
 _LEAST = 3e-5  # of the whole energy, that another gain must explain
 _SHARED = 0.05  # of what sees one of two sources, that sees both, at most
+_LEADERS = 3  # groups whose first source is divided as if the others were not there
+_MOST_PIECES = 4
 _LINES = 2  # that divide one
 _MOST_LINES = 8  # of a source
 _TURNS = 2  # of gains and edges, one after the other
@@ -82,13 +84,67 @@ def join(sources: list[Source], measured: Measured, share: float, rng: np.random
 def divide(
     sources: list[Source], measured: Measured, share: float, most: int, rng: np.random.Generator
 ) -> list[Source]:
-    """At most ``most`` sources more, the strongest ones' first: another gain beyond an edge that a source has, or on
-    one side of an edge that two gains tell, where that leaves ``share`` less of the energy."""
-    left = residual(sources, measured)
-    cost = left.energy
-    if cost < _LEAST * measured.energy:
+    """At most ``most`` sources more, the strongest ones' first, each where that leaves ``share`` less of the energy:
+    first of sources as if those of like phases were not there, then of each beside all others."""
+    left, least = residual(sources, measured), _LEAST * measured.energy
+    if left.energy < least:
         return sources
-    strength = [float(np.sum(np.abs(source.amplitudes(measured)) ** 2)) for source in sources]
+    out: list[Source] = []
+    for number, indices in enumerate(alike(sources, measured)):
+        group = [sources[i] for i in indices]
+        if number < _LEADERS and len(group) > 1 and most > 0:
+            new, left = _first_divided(group, left, share, least, most, rng)
+            most -= len(new) - len(group)
+            group = new
+        out += group
+    return _divided_each(out, left, share, least, most, rng)
+
+
+def _first_divided(
+    group: list[Source], left: Measured, share: float, least: float, most: int, rng: np.random.Generator
+) -> tuple[list[Source], Measured]:
+    """The group with its first source divided as the others do not explain it, and what is left then. Found before an
+    edge was, they make up at wrong places for what it parts, and beside them no division leaves less."""
+    whole = left.with_channels(left.channels.copy())
+    add(group, whole)
+    pieces = _pieces(group[0], whole, share, least, min(most + 1, _MOST_PIECES), rng)
+    if len(pieces) > 1:
+        new, same = (refined_where_seen([*first, *group[1:]], whole, rng) for first in (pieces, group[:1]))
+        after = residual(new, whole)
+        if after.energy < min(left.energy, residual(same, whole).energy) - max(share * left.energy, least):
+            return new, after
+    return group, left
+
+
+def _pieces(
+    source: Source, whole: Measured, share: float, least: float, most: int, rng: np.random.Generator
+) -> list[Source]:
+    """The source divided, and both sides again, as long as that leaves ``share`` less of ``whole``."""
+    pieces = refined_where_seen([replace(source, gate=Gate())], whole, rng)
+    left, waiting = residual(pieces, whole), [0]
+    while waiting and len(pieces) < most:
+        i = waiting.pop()
+        own = left.with_channels(left.channels.copy())
+        add([pieces[i]], own)
+        gain = max(share * left.energy, least)
+        trial = divided(pieces[i], own, gain)
+        if trial is None:
+            continue
+        pair = refined_where_seen(trial, own, rng)
+        after = residual(pair, own)
+        if after.energy < left.energy - gain:
+            pieces[i], left = pair[0], after
+            pieces.append(pair[1])
+            waiting += [len(pieces) - 1, i]
+    return pieces
+
+
+def _divided_each(
+    sources: list[Source], left: Measured, share: float, least: float, most: int, rng: np.random.Generator
+) -> list[Source]:
+    """Another gain beyond an edge that a source has, or on one side of an edge that two gains tell."""
+    cost = left.energy
+    strength = [float(np.sum(np.abs(source.amplitudes(left)) ** 2)) for source in sources]
     out, more = list(sources), list[Source]()
     for i in np.argsort(strength)[::-1]:
         if len(more) >= most:
@@ -101,13 +157,13 @@ def divide(
                 continue
             pair = refined_where_seen(trial, whole, rng)
             after = residual(pair, whole)
-            least = max(share * cost, _LEAST * measured.energy)
-            if after.energy > cost - least:
+            gain = max(share * cost, least)
+            if after.energy > cost - gain:
                 continue
             # a source at a wrong place turns phases, which two gains make up for in part
             alone = [refined_where_seen([replace(out[i], gate=gate)], whole, rng)[0] for gate in (Gate(), out[i].gate)]
             single, rest = min(((one, residual([one], whole)) for one in alone), key=lambda one: one[1].energy)
-            if after.energy < rest.energy - least:
+            if after.energy < rest.energy - gain:
                 out[i], left, cost = pair[0], after, after.energy
                 more.append(pair[1])
             elif rest.energy < cost:
