@@ -30,7 +30,8 @@ _FINISHED = 9000  # locations of the last steps
 _LOOKS = 8, 16  # antennas of the rounds: first, and later
 _PATIENCE = 3, 5  # rounds without gain, at few antennas and at more, where single rounds bring less
 _OVERFIT = 2.0  # times the error at the antennas looked at: the error of all antennas that calls for more of them
-_WORTHWHILE = 0.8, 0.97  # of the validation error before, that is a gain: at few antennas, and at more
+_WORTHWHILE = 0.8, 0.9  # of the validation error before, that is a gain: at few antennas, and at more
+_EXACT = 1e-7  # error from which on rounds bring nothing: what is left, gains of higher degree explain at the end
 _SHARES = 0.8, 0.9  # of the time limit, for the rounds; and while the last one has left much less
 _FALLING = 0.8  # of the error of all rounds before, that is much less
 _SAME_RANGE, _WIDE = 0.5, 20.0  # radians: of the strongest path over a zone so wide
@@ -216,7 +217,7 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
 def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int, worthwhile: float) -> int:
     """The number of rounds after which the last ``patience`` of those since ``begin`` had brought next to nothing."""
     for end in range(begin + patience + 1, len(errors) + 1):
-        if min(errors[end - patience : end]) > worthwhile * min(errors[: end - patience]):
+        if max(min(errors[end - patience : end]), _EXACT) > worthwhile * min(errors[: end - patience]):
             return end
     return otherwise
 
