@@ -47,7 +47,6 @@ _SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the nu
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
 _LEAST_SIDE = 0.05  # of what is left, that another gain beyond an edge must explain
-_LEADERS = (3, 0)  # groups of which the strongest is divided first, strict and later
 _LEAST_EDGE = 2e-3  # of what is left, that an edge must explain
 _LINES, _FEW_LINES = (3, 6), 3  # of a gate, in the first so many rounds and later
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
@@ -272,8 +271,7 @@ def one_round(
             most = min(_AT_ONCE[1], max_sources - len(trial.sources))
             some = covering(trial.sources, unclipped.thin, _DIVIDED, rng)
             some = some.weighted(clipping(trial.sources, some))
-            joined = join(trial.sources, some, _LEAST_SIDE, rng)
-            trial.sources = divide(joined, some, _LEAST_SIDE, most, rng, _LEADERS[later])
+            trial.sources = divide(join(trial.sources, some, _LEAST_SIDE, rng), some, _LEAST_SIDE, most, rng)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):

@@ -20,6 +20,7 @@ from wavefix.training.spherical.twins import refined_where_seen
 _LEAST_ROWS = 60  # locations that see a source
 _LEAST = 3e-5  # of the whole energy, that another gain must explain
 _SHARED = 0.05  # of what sees one of two sources, that sees both, at most
+_LEADERS = 3  # groups whose first source is divided as if the others were not there
 _MOST_PIECES = 4
 _LINES = 2  # that divide one
 _MOST_LINES = 8  # of a source
@@ -81,17 +82,17 @@ def join(sources: list[Source], measured: Measured, share: float, rng: np.random
 
 
 def divide(
-    sources: list[Source], measured: Measured, share: float, most: int, rng: np.random.Generator, leaders: int = 3
+    sources: list[Source], measured: Measured, share: float, most: int, rng: np.random.Generator
 ) -> list[Source]:
     """At most ``most`` sources more, the strongest ones' first, each where that leaves ``share`` less of the energy:
-    first of those of ``leaders`` groups as if others of like phases were not there, then of each beside all others."""
+    first of sources as if those of like phases were not there, then of each beside all others."""
     left, least = residual(sources, measured), _LEAST * measured.energy
     if left.energy < least:
         return sources
     out: list[Source] = []
     for number, indices in enumerate(alike(sources, measured)):
         group = [sources[i] for i in indices]
-        if number < leaders and len(group) > 1 and most > 0:
+        if number < _LEADERS and len(group) > 1 and most > 0:
             new, left = _first_divided(group, left, share, least, most, rng)
             most -= len(new) - len(group)
             group = new
