@@ -275,9 +275,9 @@ void GateSamples::equations(const GateTree& gate, System& system) const {
   constexpr Eigen::Index most = 6;  // numbers of a line; what it lacks of them stays zero
   using Features = Eigen::Matrix<double, most, 1>;
   const Eigen::Index lines = gate.lines.rows(), rank = gate.lines.cols();
-  std::vector<Eigen::Matrix<double, most, most>> matrix(std::size_t(lines * lines));
+  using FeatureProducts = Eigen::Matrix<double, most, most>;
+  std::vector<FeatureProducts> matrix(std::size_t(lines * lines), FeatureProducts::Zero());
   std::vector<Features> gradient(static_cast<std::size_t>(lines), Features::Zero());
-  for (auto& part : matrix) part.setZero();
   Block block;
   Eigen::ArrayXXf rates(Eigen::Index(Block::most), lines);
   std::vector<std::size_t> moved;  // lines next to which a sample lies, one as a rule
@@ -294,7 +294,7 @@ void GateSamples::equations(const GateTree& gate, System& system) const {
       if (moved.empty()) continue;
       const double weight = double(weight_[first + s]), error = double(wanted_[first + s] - block.gate[s]);
       row.head(rank) = features_.row(Eigen::Index(first) + at).cast<double>().transpose();
-      const Eigen::Matrix<double, most, most> products = weight * (row * row.transpose());
+      const FeatureProducts products = weight * (row * row.transpose());
       for (const std::size_t t : moved) {
         const double rate = double(rates(at, Eigen::Index(t)));
         gradient[t] += (weight * error * rate) * row;

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.search import TWINS, phase_differences, spread_locations
-from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, project, residual
+from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, project, residual, whole_of
 from wavefix.training.spherical.twins import refined_where_seen
 
 _PLACED = 500  # locations that tell where an edge lies
@@ -56,7 +56,7 @@ def regate(
     hardly differ: of a path and its image in the ground, each would take what the gate of the other lacks."""
     left = residual(sources, measured)
     out = list(sources)
-    strength = np.array([np.sum(np.abs(source.amplitudes(measured)) ** 2) for source in sources])
+    strength = np.array([source.strength(measured) for source in sources])
     difference = phase_differences(sources, spread_locations(measured))
     tones = len(measured.frequencies)
     cost = energy(left.channels)
@@ -84,14 +84,12 @@ def regate(
         exchange([i], [grown(source, projected)])
         if fresh and not fresh.gate.dark:
             # with the gain that it had, which fits where its gate was open, it seldom is the better one
-            whole = left.with_channels(left.channels.copy())
-            add([out[i]], whole)
+            whole = whole_of([out[i]], left)
             exchange([i], refined_where_seen([fresh], whole, rng))
         twins = np.flatnonzero((difference[i] < TWINS) & (strength < strength[i]))
         if anew and len(twins):
             group = [i, *twins[np.argsort(-strength[twins])]]
-            whole = left.with_channels(left.channels.copy())
-            add([out[j] for j in group], whole)
+            whole = whole_of([out[j] for j in group], left)
             gate = gates.grow_together([out[j] for j in group], whole, share * cost, most_lines)
             exchange(group, [replace(out[j], gate=gate) for j in group])
     return [source for source in out if not source.gate.dark] or out

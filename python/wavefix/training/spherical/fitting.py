@@ -235,7 +235,7 @@ def _require_sources(state: State, training: Measured) -> None:
             "and carrier phase kept (not normalized per location), at known positions in meters"
         )
     few = training.part(np.arange(0, len(training.positions), max(1, len(training.positions) // 200)))
-    powers = [float(np.sum(np.abs(source.amplitudes(few)) ** 2)) for source in state.sources]
+    powers = [source.strength(few) for source in state.sources]
     strongest = state.sources[int(np.argmax(powers))]
     spread = few.wavenumber * float(np.min(np.std(strongest.rays(few)[0], axis=0)))
     extent = few.wavenumber * float(np.max(np.ptp(few.positions, axis=0)))

@@ -25,11 +25,11 @@ from wavefix.training.spherical.state import (
     Floats,
     Measured,
     Source,
-    add,
     energies,
     energy,
     residual,
     some_of,
+    whole_of,
 )
 from wavefix.training.spherical.system import GainSystem, fit_gains, refine
 from wavefix.training.spherical.twins import explained_anew, refined_where_seen
@@ -219,8 +219,7 @@ def regroup(
         if not (anew or rarely[index]):
             out += group
             continue
-        whole = left.with_channels(left.channels.copy())
-        add(group, whole)
+        whole = whole_of(group, left)
         trials = [group]
         if anew:
             gate = gates.grow_together(new, whole, _LEAST_EDGE * cost, _LINES[1])

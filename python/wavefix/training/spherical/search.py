@@ -15,7 +15,7 @@ from wavefix.training.spherical.beams import Beams
 from wavefix.training.spherical.cells import explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.panels import find_across, fixed, preferred
-from wavefix.training.spherical.state import Floats, Measured, Source, add, energy, project, some_of
+from wavefix.training.spherical.state import Floats, Measured, Source, energy, project, residual, some_of
 from wavefix.training.spherical.system import refine
 
 _NEIGHBORS = 12
@@ -99,7 +99,7 @@ def alike(sources: Sequence[Source], measured: Measured) -> list[list[int]]:
     few = spread_locations(measured, _COMPARED)
     phases = measured.wavenumber * np.stack([source.rays(few)[0] for source in sources])
     seen = np.stack([source.gate_values(few).mean(axis=1) > 0.5 for source in sources])
-    strength = [float(np.sum(np.abs(source.amplitudes(few)) ** 2)) for source in sources]
+    strength = [source.strength(few) for source in sources]
     groups: list[list[int]] = []
     for i in np.argsort(strength)[::-1]:
         leaders = [group[0] for group in groups]
@@ -246,9 +246,7 @@ def new_sources(
 
     def polish_one(source: Source, own: np.random.Generator) -> tuple[float, Source]:
         one = polish(source, left_thin, field.neighbors, 1, own)
-        after = left_thin.with_channels(left_thin.channels.copy())
-        add([one], after, -1.0)
-        return before - energy(after.channels), one
+        return before - residual([one], left_thin).energy, one
 
     polished = for_each(polish_one, kept, rng)
     polished.sort(key=lambda one: -one[0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.cells import plain_source
 from wavefix.training.spherical.search import alike
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, project, residual
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, project, residual, whole_of
 from wavefix.training.spherical.system import fit_gains
 from wavefix.training.spherical.twins import refined_where_seen
 
@@ -68,8 +68,7 @@ def join(sources: list[Source], measured: Measured, share: float, rng: np.random
         both = np.count_nonzero(values[i] & values[j])
         if gone & {i, j} or both > _SHARED * min(np.count_nonzero(values[i]), np.count_nonzero(values[j])):
             continue
-        whole = left.with_channels(left.channels.copy())
-        add([sources[i], sources[j]], whole)
+        whole = whole_of([sources[i], sources[j]], left)
         one = refined_where_seen([replace(sources[i], gate=Gate())], whole, rng)[0]
         gate = gates.grow(one, whole, project(one, whole), share * cost, _MOST_LINES)
         (one,) = refined_where_seen([replace(one, gate=gate)], whole, rng)
@@ -105,8 +104,7 @@ def _first_divided(
 ) -> tuple[list[Source], Measured]:
     """The group with its first source divided as the others do not explain it, and what is left then. Found before an
     edge was, they make up at wrong places for what it parts, and beside them no division leaves less."""
-    whole = left.with_channels(left.channels.copy())
-    add(group, whole)
+    whole = whole_of(group, left)
     pieces = _pieces(group[0], whole, share, least, min(most + 1, _MOST_PIECES), rng)
     if len(pieces) > 1:
         new, same = (refined_where_seen([*first, *group[1:]], whole, rng) for first in (pieces, group[:1]))
@@ -124,8 +122,7 @@ def _pieces(
     left, waiting = residual(pieces, whole), [0]
     while waiting and len(pieces) < most:
         i = waiting.pop()
-        own = left.with_channels(left.channels.copy())
-        add([pieces[i]], own)
+        own = whole_of([pieces[i]], left)
         gain = max(share * left.energy, least)
         trial = divided(pieces[i], own, gain)
         if trial is None:
@@ -144,14 +141,13 @@ def _divided_each(
 ) -> list[Source]:
     """Another gain beyond an edge that a source has, or on one side of an edge that two gains tell."""
     cost = left.energy
-    strength = [float(np.sum(np.abs(source.amplitudes(left)) ** 2)) for source in sources]
+    strength = [source.strength(left) for source in sources]
     out, more = list(sources), list[Source]()
     for i in np.argsort(strength)[::-1]:
         if len(more) >= most:
             break
         for sides in (beyond, divided):
-            whole = left.with_channels(left.channels.copy())
-            add([out[i]], whole)
+            whole = whole_of([out[i]], left)
             trial = sides(out[i], whole, share * cost)
             if trial is None:
                 continue

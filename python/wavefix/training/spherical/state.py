@@ -179,6 +179,10 @@ class Source:
         one = self if gated else replace(self, gate=Gate())
         return np.ascontiguousarray(terms([one], measured, basis=False)[1][:, :, 0])
 
+    def strength(self, measured: Measured) -> float:
+        """The energy of its amplitudes."""
+        return float(np.sum(np.abs(self.amplitudes(measured)) ** 2))
+
     def with_degree(self, degree: int, measured: Measured) -> Source:
         """The same gain in ``measured``'s directions, written with fresh variables."""
         _, direction = self.rays(measured.at_middle_antenna())
@@ -305,9 +309,18 @@ def add(sources: Sequence[Source], measured: Measured, factor: float = 1.0, rows
 
 def residual(sources: Sequence[Source], measured: Measured) -> Measured:
     """What the sources leave of the channels."""
-    left = measured.with_channels(measured.channels.copy())
-    add(sources, left, -1.0)
-    return left
+    return _plus(sources, measured, -1.0)
+
+
+def whole_of(sources: Sequence[Source], left: Measured) -> Measured:
+    """What is left and what the sources send: what they, or others in their place, are to explain."""
+    return _plus(sources, left, 1.0)
+
+
+def _plus(sources: Sequence[Source], measured: Measured, factor: float) -> Measured:
+    out = measured.with_channels(measured.channels.copy())
+    add(sources, out, factor)
+    return out
 
 
 def project(source: Source, measured: Measured) -> NDArray[np.complex64]:
