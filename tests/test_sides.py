@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("torch")
 
 from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
+from wavefix.training.spherical.divisions import Worth, _divided_each, divide, join
 from wavefix.training.spherical.gates import grow_together
-from wavefix.training.spherical.sides import _divided_each, complement, divide, join, within
-from wavefix.training.spherical.state import Gate, Measured, Source, residual
-from wavefix.training.spherical.system import fit_gains
+from wavefix.training.spherical.sides import complement, divided_at, either_side, within
+from wavefix.training.spherical.state import Gate, Measured, Source, project, residual
+from wavefix.training.spherical.system import fit_gains, gains_at_one_place
 from wavefix.training.spherical.twins import refined_where_seen
 
 THROUGH = 0.8 * np.exp(1.2j)  # of the gain, beyond the edge
@@ -63,6 +64,44 @@ def test_a_path_that_a_wall_dims_becomes_two_sources() -> None:
     check_both_sides(divide(one, measured, SHARE, 8, np.random.default_rng(0)), measured)
 
 
+@pytest.mark.parametrize("turn", [1.2, 2.0, 3.1])
+def test_a_gain_that_smoothed_the_step_does_not_hide_it(turn: float) -> None:
+    source, measured = beyond_a_wall(0.8 * np.exp(1j * turn))
+    rng = np.random.default_rng(0)
+    (smooth,) = refined_where_seen([source.with_degree(4, measured)], measured, rng)
+    assert residual([smooth], measured).energy > 0.03 * measured.energy
+    found = divide([smooth], measured, SHARE, 1, rng)
+    assert len(found) == 2
+    assert residual(found, measured).energy < 1e-5 * measured.energy
+
+
+def test_an_edge_of_another_source_is_known() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, shaded = beyond_a_wall(0.0)
+    edge = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
+    aside = Gate(np.array([moved_line(line, 0.4) for line in edge.lines]), edge.leaves)
+    projected = project(source, measured)
+    least = SHARE * measured.energy
+    pair = divided_at(source, [aside, edge], projected, measured, least)
+    assert pair is not None
+    assert np.array_equal(pair[0].gate.lines, edge.lines)
+    check_both_sides(pair, measured)
+    _, free = beyond_a_wall(1.0)
+    assert divided_at(source, [aside, edge], project(source, free), free, least) is None
+
+
+def test_gains_at_one_place_are_those_of_all_subcarriers() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, shaded = beyond_a_wall(0.0)
+    edge = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
+    pair = either_side(source.with_degree(2, measured), edge)
+    found, explained = gains_at_one_place(pair, project(source, measured), measured.places())
+    wanted = fit_gains(pair, measured)
+    left = residual(wanted, measured).energy
+    assert residual(found, measured).energy == pytest.approx(left, rel=1e-3, abs=1e-6 * measured.energy)
+    assert explained == pytest.approx(measured.energy - left, rel=1e-4)
+
+
 def test_what_is_behind_an_edge_is_looked_for() -> None:
     source, measured = beyond_a_wall(THROUGH)
     _, free = beyond_a_wall(0.0)
@@ -109,6 +148,6 @@ def test_a_source_at_a_wrong_place_does_not_hide_an_edge() -> None:
     first, other = (replace(source, position=source.position + away) for away in ([0.0, 0.1, 0.3], [0.0, -0.2, 0.4]))
     found = refined_where_seen([first, replace(other, gate=behind)], measured, rng)
     left = residual(found, measured)
-    beside = _divided_each(found, left, SHARE, 0.0, 8, rng)
+    beside = _divided_each(found, left, Worth(SHARE, 0.0, 0.0), 8, rng)
     assert residual(beside, measured).energy > 0.3 * left.energy
     assert residual(divide(found, measured, SHARE, 8, rng), measured).energy < 0.05 * left.energy

@@ -13,6 +13,7 @@ import numpy as np
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.concurrent import for_each
+from wavefix.training.spherical.divisions import divide, join
 from wavefix.training.spherical.edges import exchanged, place_edges, regate
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import (
@@ -20,7 +21,6 @@ from wavefix.training.spherical.search import (
     alike,
     new_sources,
 )
-from wavefix.training.spherical.sides import divide, join
 from wavefix.training.spherical.state import (
     Floats,
     Measured,
@@ -31,7 +31,7 @@ from wavefix.training.spherical.state import (
     some_of,
     whole_of,
 )
-from wavefix.training.spherical.system import GainSystem, fit_gains, refine
+from wavefix.training.spherical.system import GainSystem, fit_gains, refine, with_degree
 from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
@@ -43,10 +43,10 @@ _RARELY = 0.25  # of the locations see a source
 STRICT_ROUNDS = 10  # in which only strong sources count: weak ones explain what stronger ones, not yet found, leave
 _AT_ONCE = (4, 8)  # sources added in one round, strict and later
 _SCALES = ((1, 2, 4, 8), (1, 2, 4), (2, 4, 8))  # cells across the zone: first round, even ones, odd ones
-_SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _LEAST_GAIN = (1e-3, 5e-4)  # of what is left, that a new source must explain
 _LEAST_DIVISION = 5e-3  # of what is left, that two must explain beyond one
 _LEAST_SIDE = 0.05  # of what is left, that another gain beyond an edge must explain
+_SURE = 0.1  # of what is left, that pieces must explain while most sources are not found yet
 _LEAST_EDGE = 2e-3  # of what is left, that an edge must explain
 _LINES, _FEW_LINES = (3, 6), 3  # of a gate, in the first so many rounds and later
 _FAINT = (0.01, 0.003)  # of what is left, that a source must explain to stay
@@ -121,20 +121,6 @@ def covering(sources: list[Source], measured: Measured, count: int, rng: np.rand
         missing = min(max(0, _SEEN - int(np.count_nonzero(seen & chosen))), len(others))
         chosen[rng.choice(others, missing, replace=False)] = True
     return measured.part(np.flatnonzero(chosen))
-
-
-def with_degree(sources: list[Source], degree: int, measured: Measured, beyond: int = 0) -> list[Source]:
-    """Gains of a degree that suits how much the directions of their rays vary, and ``beyond`` more, and how many
-    locations see them; never a lower one than before, whose terms would be lost."""
-    out = []
-    for source in sources:
-        spread, seen = source.directions(measured)
-        own = 1 + beyond + int(np.searchsorted(_SPREADS, spread))
-        while own > 0 and 3 * (own + 1) * (own + 2) // 2 > seen:
-            own -= 1
-        wanted = min(degree, own)
-        out.append(source.with_degree(wanted, measured) if wanted > source.degree else source)
-    return out
 
 
 def joint(
@@ -266,10 +252,12 @@ def one_round(
         most_lines = _LINES[number >= _FEW_LINES]
         trial.sources = regate(trial.sources, thin, _LEAST_EDGE, most_lines, rng, anew=number % _ANEW == 0)
     with stages("sides"):
-        if number >= _REGROUPED:
-            most = min(_AT_ONCE[1], max_sources - len(trial.sources))
-            some = covering(trial.sources, unclipped.thin, _DIVIDED, rng)
-            some = some.weighted(clipping(trial.sources, some))
+        most = min(_AT_ONCE[1], max_sources - len(trial.sources))
+        some = covering(trial.sources, unclipped.thin, _DIVIDED, rng)
+        some = some.weighted(clipping(trial.sources, some))
+        if number < _REGROUPED:
+            trial.sources = divide(trial.sources, some, _LEAST_SIDE, most, rng, _SURE)
+        else:
             trial.sources = divide(join(trial.sources, some, _LEAST_SIDE, rng), some, _LEAST_SIDE, most, rng)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)

@@ -81,6 +81,10 @@ class Measured:
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)
 
+    def places(self) -> Measured:
+        """The same locations, antennas and frequencies without the channels."""
+        return self.with_channels(self.channels[:, :, :0])
+
     def at_middle_antenna(self) -> Measured:
         return self.part(slice(None), np.array([len(self.offsets) // 2]))
 

@@ -24,6 +24,7 @@ from wavefix.training.spherical.state import (
 )
 
 _MOTIONS = 6
+_SPREADS = (0.06, 0.15, 0.3)  # radians; a gain's degree is one more than the number of those that its rays exceed
 _NEAR = 40  # locations next to a line, for each antenna, that tell where it is
 
 
@@ -101,6 +102,20 @@ def refine(
         for source, position, rotation, own in zip(sources, positions, rotations, coefficients, strict=True)
     ]
     return [shaded_as(new, old, measured) for new, old in zip(moved, sources, strict=True)], cost
+
+
+def with_degree(sources: list[Source], degree: int, measured: Measured, beyond: int = 0) -> list[Source]:
+    """Gains of a degree that suits how much the directions of their rays vary, and ``beyond`` more, and how many
+    locations see them; never a lower one than before, whose terms would be lost."""
+    out = []
+    for source in sources:
+        spread, seen = source.directions(measured)
+        own = 1 + beyond + int(np.searchsorted(_SPREADS, spread))
+        while own > 0 and 3 * (own + 1) * (own + 2) // 2 > seen:
+            own -= 1
+        wanted = min(degree, own)
+        out.append(source.with_degree(wanted, measured) if wanted > source.degree else source)
+    return out
 
 
 def shaded_as(source: Source, other: Source, measured: Measured) -> Source:
@@ -196,3 +211,19 @@ def _values(sources: Sequence[Source]) -> Floats:
 def fit_gains(sources: Sequence[Source], measured: Measured) -> list[Source]:
     """The sources where they are, with the coefficients of least squares."""
     return GainSystem.of(sources, measured).fitted(sources, np.arange(len(sources)))
+
+
+def gains_at_one_place(
+    sources: Sequence[Source], projected: NDArray[np.complexfloating], measured: Measured
+) -> tuple[list[Source], float]:
+    """As ``fit_gains``, and the energy that they explain, for sources that are all at one place: what they are to
+    explain, turned back by its delays and summed over the subcarriers, ``projected [n, A]``, tells everything."""
+    basis = terms(sources, measured)[0]
+    columns = [basis[:, :, number, : len(one.coefficients)] for number, one in enumerate(sources)]
+    design = np.concatenate(columns, axis=2).reshape(projected.size, -1).astype(np.float64)
+    gram, target = len(measured.frequencies) * design.T @ design, design.T @ projected.reshape(-1)
+    none = np.zeros(len(gram))
+    values = solve(gram, target.real, none) + 1j * solve(gram, target.imag, none)
+    ends = np.cumsum([len(one.coefficients) for one in sources])[:-1]
+    fitted = [replace(one, coefficients=own) for one, own in zip(sources, np.split(values, ends), strict=True)]
+    return fitted, float(np.real(np.vdot(values, 2 * target - gram @ values)))
