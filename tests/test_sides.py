@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
 from wavefix.training.spherical.divisions import Worth, _divided_each, divide, join
 from wavefix.training.spherical.gates import grow_together
-from wavefix.training.spherical.sides import complement, divided_at, either_side, within
+from wavefix.training.spherical.sides import complement, divided_at, either_side, steps_at_edge, within
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual
 from wavefix.training.spherical.system import fit_gains, gains_at_one_place
 from wavefix.training.spherical.twins import refined_where_seen
@@ -88,6 +88,17 @@ def test_an_edge_of_another_source_is_known() -> None:
     check_both_sides(pair, measured)
     _, free = beyond_a_wall(1.0)
     assert divided_at(source, [aside, edge], project(source, free), free, least) is None
+
+
+def test_waves_step_at_a_wall_and_not_where_two_make_up_for_a_wrong_place() -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, shaded = beyond_a_wall(0.0)
+    edge = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
+    assert steps_at_edge(fit_gains(either_side(source, edge), measured), measured)
+    _, free = beyond_a_wall(1.0)
+    near, far = either_side(source, edge)
+    moved = replace(far, position=far.position + np.array([0.1, 0.05, 0.2]))
+    assert not steps_at_edge(fit_gains([near, moved], free), free)
 
 
 def test_gains_at_one_place_are_those_of_all_subcarriers() -> None:
