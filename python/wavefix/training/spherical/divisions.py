@@ -12,7 +12,7 @@ import numpy as np
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.edges import exchanged
-from wavefix.training.spherical.search import alike, spread_locations
+from wavefix.training.spherical.search import alike, at_one_place
 from wavefix.training.spherical.sides import MOST_LINES, beyond, divided, divided_at, steps_at_edge, with_constant_gain
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual, whole_of
 from wavefix.training.spherical.system import gains_at_one_place, with_degree
@@ -23,7 +23,6 @@ _SHARED = 0.05  # of what sees one of two sources, that sees both, at most
 _LEADERS = (1, 6)  # groups whose first source is divided as if the others were not there: while most sources are
 # not found yet, and later
 _PIECES = (2, 4)  # of one, at most
-_SAME, _COMPARED = 1.0, 400  # radians below which two sources are pieces of one path, and locations that tell
 _DEGREE = 4  # of gains through a wall, at most: they vary with the angle as others do not
 _KNOWN, _KNOWN_LINES = 6, 2  # gates of the strongest sources, of so few lines, at whose edges others are divided
 
@@ -82,7 +81,7 @@ def divide(
     former, in two, where that leaves so much less."""
     left, least = residual(sources, measured), _LEAST * measured.energy
     cost = left.energy
-    if cost < least:
+    if most < 1 or cost < least:
         return sources
     worth = Worth(share, least, max((sure or share) * cost, least))
     groups = [[sources[i] for i in indices] for indices in alike(sources, measured)]
@@ -100,7 +99,7 @@ def divide(
             most -= len(new) - len(group)
             groups[number], cost = new, after
     out = [source for group in groups for source in group]
-    return out if sure else _divided_each(out, left, worth, most, rng)
+    return out if sure or most < 1 else _divided_each(out, left, worth, most, rng)
 
 
 def _first_divided(
@@ -115,20 +114,12 @@ def _first_divided(
         return None
     same = refined_where_seen(group, whole, rng)
     before = min(left.energy, residual(same, whole).energy)
-    others = [[one for one in group[1:] if not _at_one_place(group[0], one, whole)], group[1:]]
+    others = [[one for one in group[1:] if not at_one_place(group[0], one, whole)], group[1:]]
     for kept in others[len(others[0]) == len(others[1]) :]:
         new = refined_where_seen([*pieces, *kept], whole, rng)
         if residual(new, whole).energy < before - worth.of_more(len(new) - len(group)):
             return new
     return None
-
-
-def _at_one_place(first: Source, other: Source, measured: Measured) -> bool:
-    """Whether the phases of ``other`` are those of the first one where it is seen, as of pieces of one path."""
-    few = spread_locations(measured, _COMPARED)
-    seen = other.gate_values(few) > 0.5
-    turns = (measured.wavenumber * (first.rays(few)[0] - other.rays(few)[0]))[seen]
-    return not turns.size or float(np.std(turns)) < _SAME
 
 
 def _pieces(
@@ -210,7 +201,7 @@ def _sides(source: Source, left: Measured, least_gain: float) -> list[list[Sourc
     """Pairs that explain more beside ``left`` than the source does, as far as they can be told from where it is."""
     beside, places = project(source, left), left.places()
     whole = beside + len(left.frequencies) * source.amplitudes(left)
-    out = [beyond(source, beside, places, least_gain)]
+    behind = beyond(source, beside, places, least_gain)
     best, most = None, gains_at_one_place([source], whole, places)[1] + least_gain
     for start in (source, with_constant_gain(source)):
         pair = divided(start, whole, places, least_gain)
@@ -218,4 +209,4 @@ def _sides(source: Source, left: Measured, least_gain: float) -> list[list[Sourc
             explained = gains_at_one_place([one.with_degree(source.degree, places) for one in pair], whole, places)[1]
             if explained > most:
                 best, most = pair, explained
-    return [pair for pair in (*out, best) if pair is not None]
+    return [pair for pair in (behind, best) if pair is not None]

@@ -24,6 +24,7 @@ _ROWS = 96  # of a step of growth
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
 TWINS, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
+_ONE_PLACE = 1.0  # radians below which one is a piece of the same path
 _ALIKE = 6.0  # radians below which they are not added in one round
 
 
@@ -110,6 +111,14 @@ def alike(sources: Sequence[Source], measured: Measured) -> list[list[int]]:
         else:
             groups.append([int(i)])
     return groups
+
+
+def at_one_place(first: Source, other: Source, measured: Measured) -> bool:
+    """Whether the phases of ``other`` are those of the first one where it is seen, as of pieces of one path."""
+    few = spread_locations(measured, _COMPARED)
+    seen = other.gate_values(few) > 0.5
+    turns = (measured.wavenumber * (first.rays(few)[0] - other.rays(few)[0]))[seen]
+    return not turns.size or float(np.std(turns)) < _ONE_PLACE
 
 
 def candidates(

@@ -97,9 +97,7 @@ def divided(
         gate = gates.grow_between(pair, part, projected, seen, gate, least_gain, _LINES)
         if gate.trivial or gate.dark:
             return None
-        lit, dark = either_side(source, gate)
-        sides = [replace(one, gate=side.gate) for one, side in zip(pair, (lit, dark), strict=True)]
-        pair = gains_at_one_place(sides, projected, part)[0]
+        pair = gains_at_one_place(either_side(source, gate), projected, part)[0]
     return pair
 
 
