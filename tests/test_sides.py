@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
-from wavefix.training.spherical.divisions import Worth, _divided_each, divide, join
+from wavefix.training.spherical.divisions import Worth, _divided_each, divide
 from wavefix.training.spherical.gates import grow_together
-from wavefix.training.spherical.sides import complement, divided_at, either_side, steps_at_edge, within
+from wavefix.training.spherical.sides import complement, divided_at, either_side, sharpened, steps_at_edge, within
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual
 from wavefix.training.spherical.system import fit_gains, gains_at_one_place
 from wavefix.training.spherical.twins import refined_where_seen
@@ -141,14 +141,14 @@ def test_halves_of_one_path_are_joined_and_sides_of_a_wall_are_not() -> None:
     gate = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
     halves = [
         replace(source, gate=gate),
-        replace(source, gate=complement(gate), coefficients=60.3 * np.ones(1, complex)),
+        replace(source, gate=complement(gate), coefficients=63.0 * np.ones(1, complex)),
     ]
-    joined = join(halves, whole, SHARE, np.random.default_rng(0))
+    joined = divide(halves, whole, SHARE, 8, np.random.default_rng(0))
     assert len(joined) == 1
-    assert residual(joined, whole).energy < 1.05 * residual(halves, whole).energy
+    assert residual(joined, whole).energy < residual(halves, whole).energy
     _, dimmed = beyond_a_wall(THROUGH)
     sides = fit_gains(halves, dimmed)
-    assert len(join(sides, dimmed, SHARE, np.random.default_rng(0))) == 2
+    assert len(divide(sides, dimmed, SHARE, 8, np.random.default_rng(0))) == 2
 
 
 def test_a_source_at_a_wrong_place_does_not_hide_an_edge() -> None:
@@ -159,6 +159,20 @@ def test_a_source_at_a_wrong_place_does_not_hide_an_edge() -> None:
     first, other = (replace(source, position=source.position + away) for away in ([0.0, 0.1, 0.3], [0.0, -0.2, 0.4]))
     found = refined_where_seen([first, replace(other, gate=behind)], measured, rng)
     left = residual(found, measured)
-    beside = _divided_each(found, left, Worth(SHARE, 0.0, 0.0), 8, rng)
+    beside = _divided_each(found, left, Worth(SHARE, 0.0), 8, rng)
     assert residual(beside, measured).energy > 0.3 * left.energy
     assert residual(divide(found, measured, SHARE, 8, rng), measured).energy < 0.05 * left.energy
+
+
+@pytest.mark.parametrize("aside", [-0.5, 0.5])
+def test_an_edge_beside_the_wall_is_moved_to_it(aside: float) -> None:
+    source, measured = beyond_a_wall(THROUGH)
+    _, shaded = beyond_a_wall(0.0)
+    edge = grow_together([source], shaded, 1e-3 * shaded.energy, 4)
+    beside = Gate(np.array([moved_line(line, aside) for line in edge.lines]), edge.leaves)
+    pair = fit_gains(either_side(source.with_degree(2, measured), beside), measured)
+    left = residual(pair, measured).energy
+    assert left > 0.01 * measured.energy
+    moved = sharpened(pair, measured, 1e-3 * measured.energy)
+    assert residual(moved, measured).energy < 1e-2 * left
+    check_both_sides(moved, measured)

@@ -1,71 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources divided at the edges of walls that dim and delay their paths, and halves of one path joined; (19)."""
+"""Sources divided at the edges of walls that dim and delay their paths; (19)."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wavefix.training.spherical import gates
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.edges import exchanged
-from wavefix.training.spherical.search import alike, at_one_place
-from wavefix.training.spherical.sides import MOST_LINES, beyond, divided, divided_at, steps_at_edge, with_constant_gain
+from wavefix.training.spherical.paths import as_paths
+from wavefix.training.spherical.search import alike
+from wavefix.training.spherical.sides import beyond, divided, divided_at, steps_at_edge, with_constant_gain
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual, whole_of
 from wavefix.training.spherical.system import gains_at_one_place, with_degree
 from wavefix.training.spherical.twins import refined_where_seen
 
 _LEAST = 3e-5  # of the whole energy, that another gain must explain
-_SHARED = 0.05  # of what sees one of two sources, that sees both, at most
-_LEADERS = (1, 6)  # groups whose first source is divided as if the others were not there: while most sources are
-# not found yet, and later
-_PIECES = (2, 4)  # of one, at most
+_LEADERS = 6  # of the strongest groups, explained anew also where they have one source
 _DEGREE = 4  # of gains through a wall, at most: they vary with the angle as others do not
 _KNOWN, _KNOWN_LINES = 6, 2  # gates of the strongest sources, of so few lines, at whose edges others are divided
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What another source must explain: a part of what is left, and an energy at least; and the energy where it is
-    found as if others were not there."""
+    """What another source must explain: a part of what is left, and an energy at least."""
 
     share: float
     least: float
-    instead: float
 
     def of(self, left: float) -> float:
         return max(self.share * left, self.least)
-
-    def of_more(self, count: int) -> float:
-        """Of so many sources more, found as if others were not there."""
-        return max(0, count) * self.instead
-
-
-def join(sources: list[Source], measured: Measured, share: float, rng: np.random.Generator) -> list[Source]:
-    """One source for two whose phases hardly differ and that are seen from different places, where that leaves at most
-    ``share`` more of the energy: a source at a wrong place turns phases, which two gains make up for in part."""
-    left = residual(sources, measured)
-    cost = left.energy
-    values = [source.gate_values(measured) > 0.5 for source in sources]
-    pairs = [pair for group in alike(sources, measured) for pair in itertools.combinations(group, 2)]
-    gone: set[int] = set()
-    for i, j in pairs:
-        both = np.count_nonzero(values[i] & values[j])
-        if gone & {i, j} or both > _SHARED * min(np.count_nonzero(values[i]), np.count_nonzero(values[j])):
-            continue
-        whole = whole_of([sources[i], sources[j]], left)
-        one = refined_where_seen([replace(sources[i], gate=Gate())], whole, rng)[0]
-        gate = gates.grow(one, whole, project(one, whole), share * cost, MOST_LINES)
-        (one,) = refined_where_seen([replace(one, gate=gate)], whole, rng)
-        after = residual([one], whole)
-        if after.energy < (1 + share) * cost:
-            sources = [*sources[:i], one, *sources[i + 1 :]]
-            left, cost = after, after.energy
-            gone.add(j)
-    return [source for k, source in enumerate(sources) if k not in gone]
 
 
 def divide(
@@ -76,68 +42,41 @@ def divide(
     rng: np.random.Generator,
     sure: float | None = None,
 ) -> list[Source]:
-    """At most ``most`` sources more, the strongest ones' first, each where that leaves ``share`` less of the energy:
-    first of sources as if those of like phases were not there, then of each beside all others. ``sure``: only of the
-    former, in two, where that leaves so much less."""
+    """At most ``most`` sources more: groups of like ones explained anew by paths, in one piece or in two, which may
+    leave ``share`` more for each source less and must leave so much less for each one more; then the sources of all
+    groups divided, the strongest first, beside all others. ``sure``: only the strongest group, for that share."""
     left, least = residual(sources, measured), _LEAST * measured.energy
     cost = left.energy
-    if most < 1 or cost < least:
+    if cost < least:
         return sources
-    worth = Worth(share, least, max((sure or share) * cost, least))
+    worth, price = Worth(share, least), sure or share
     groups = [[sources[i] for i in indices] for indices in alike(sources, measured)]
     known = [one.gate for group in groups for one in group if 0 < len(one.gate.lines) <= _KNOWN_LINES][:_KNOWN]
-    pieces = min(most + 1, _PIECES[not sure])
-    found = for_each(
-        lambda group, own: _first_divided(group, known, left, worth, pieces, own), groups[: _LEADERS[not sure]], rng
-    )
-    for number, new in enumerate(found):
-        group = groups[number]
-        if new is None or len(new) - len(group) > most:
-            continue
-        after = exchanged(group, new, left, cost - worth.of_more(len(new) - len(group)))
+
+    def pieces(source: Source, others: Sequence[Gate], rest: Measured, rng: np.random.Generator) -> list[Source]:
+        return _in_pieces(source, [*others, *known], rest, worth, rng)
+
+    first = 1 if sure else _LEADERS
+    tried = groups[:first] + [group for group in groups[first:] if len(group) > 1 and not sure]
+    found = for_each(lambda group, own: as_paths(group, left, pieces, share, least, own), tried, rng)
+    for group, new in zip(tried, found, strict=True):
+        more = len(new) - len(group)
+        after = exchanged(group, new, left, cost * (1 + price) ** -more) if more <= most else None
         if after is not None:
-            most -= len(new) - len(group)
-            groups[number], cost = new, after
+            group[:], cost, most = new, after, most - more
     out = [source for group in groups for source in group]
     return out if sure or most < 1 else _divided_each(out, left, worth, most, rng)
 
 
-def _first_divided(
-    group: list[Source], known: Sequence[Gate], left: Measured, worth: Worth, most: int, rng: np.random.Generator
-) -> list[Source] | None:
-    """The group with its first source divided as the others do not explain it. Found before an edge was, they make up
-    at wrong places for what it parts, and beside them no division leaves less."""
-    whole = whole_of(group, left)
-    group = [*with_degree(group[:1], _DEGREE, whole), *group[1:]]
-    pieces = _pieces(group[0], known, whole, worth, most, rng)
-    if len(pieces) < 2:
-        return None
-    same = refined_where_seen(group, whole, rng)
-    before = min(left.energy, residual(same, whole).energy)
-    others = [[one for one in group[1:] if not at_one_place(group[0], one, whole)], group[1:]]
-    for kept in others[len(others[0]) == len(others[1]) :]:
-        new = refined_where_seen([*pieces, *kept], whole, rng)
-        if residual(new, whole).energy < before - worth.of_more(len(new) - len(group)):
-            return new
-    return None
-
-
-def _pieces(
-    source: Source, known: Sequence[Gate], whole: Measured, worth: Worth, most: int, rng: np.random.Generator
+def _in_pieces(
+    source: Source, known: Sequence[Gate], whole: Measured, worth: Worth, rng: np.random.Generator
 ) -> list[Source]:
-    """The source divided, and both sides again, as long as that explains enough of ``whole``."""
-    pieces = refined_where_seen([replace(source, gate=Gate())], whole, rng)
-    left, waiting = residual(pieces, whole), [(0, source)]
-    while waiting and len(pieces) < most:
-        i, place = waiting.pop()
-        own = whole_of([pieces[i]], left)
-        gain = worth.of(left.energy)
-        found = _parted(pieces[i], place, known, own, gain, rng)
-        if found is not None and found[1].energy < left.energy - gain:
-            (pieces[i], other), left = found
-            pieces.append(other)
-            waiting += [(number, pieces[number]) for number in (len(pieces) - 1, i)]
-    return pieces
+    """The source where it fits ``whole``, which it alone explains, best; in two pieces where that explains enough."""
+    (place,) = with_degree([source], _DEGREE, whole)
+    one = refined_where_seen([replace(place, gate=Gate())], whole, rng)
+    left = residual(one, whole).energy
+    found = _parted(one[0], place, known, whole, worth.of(left), rng)
+    return found[0] if found is not None and found[1].energy < left - worth.of(left) else one
 
 
 def _parted(

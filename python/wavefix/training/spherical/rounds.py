@@ -13,7 +13,7 @@ import numpy as np
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.concurrent import for_each
-from wavefix.training.spherical.divisions import divide, join
+from wavefix.training.spherical.divisions import divide
 from wavefix.training.spherical.edges import exchanged, place_edges, regate
 from wavefix.training.spherical.positions import PositionErrors
 from wavefix.training.spherical.search import (
@@ -35,7 +35,7 @@ from wavefix.training.spherical.system import GainSystem, fit_gains, refine, wit
 from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 
 _SAMPLE = 600  # locations of a joint step, at least
-_DIVIDED = 2000  # locations that tell what lies on either side of an edge
+_DIVIDED, _TONES = 2000, 16  # locations and subcarriers that tell what lies on either side of an edge
 _SEEN = 50  # of them, that each source should be seen from
 _ANEW = 3  # in one of so many rounds gates are grown from nothing beside what they were
 _REGROUPED = 4  # rounds after which sources are, and divided at edges
@@ -253,12 +253,11 @@ def one_round(
         trial.sources = regate(trial.sources, thin, _LEAST_EDGE, most_lines, rng, anew=number % _ANEW == 0)
     with stages("sides"):
         most = min(_AT_ONCE[1], max_sources - len(trial.sources))
-        some = covering(trial.sources, unclipped.thin, _DIVIDED, rng)
+        every = max(1, len(thin.frequencies) // _TONES)
+        some = covering(trial.sources, unclipped.thin, _DIVIDED, rng).at_tones(slice(every // 2, None, every))
         some = some.weighted(clipping(trial.sources, some))
-        if number < _REGROUPED:
-            trial.sources = divide(trial.sources, some, _LEAST_SIDE, most, rng, _SURE)
-        else:
-            trial.sources = divide(join(trial.sources, some, _LEAST_SIDE, rng), some, _LEAST_SIDE, most, rng)
+        sure = _SURE if number < _REGROUPED else None
+        trial.sources = divide(trial.sources, some, _LEAST_SIDE, most, rng, sure)
     with stages("prune"):
         trial.sources = prune(trial.sources, thin, _FAINT[later], rng)
     with stages("refine"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.cells import plain_source
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, project
 from wavefix.training.spherical.system import gains_at_one_place
 
 _LEAST_ROWS = 60  # locations that see a source
@@ -111,6 +111,27 @@ def divided_at(
         if explained > most:
             best, most = pair, explained
     return best
+
+
+def sharpened(pair: Sequence[Source], own: Measured, least_gain: float) -> list[Source]:
+    """Both sides of an edge at the place of either, the edge again as gains of their degree tell it: what they could
+    not follow as constant gains, and what others had not yet explained, has moved it."""
+    places, trials = own.places(), list[tuple[list[Source], float]]()
+    for place in pair:
+        source, gate = replace(place, gate=Gate()), pair[0].gate
+        projected = project(source, own)
+        everywhere = np.ones(projected.shape, bool)
+        best = gains_at_one_place(either_side(source, gate), projected, places)
+        for _ in range(_TURNS):
+            gate = gates.grow_between(best[0], places, projected, everywhere, gate, least_gain, _LINES)
+            if gate.trivial or gate.dark:
+                break
+            trial = gains_at_one_place(either_side(source, gate), projected, places)
+            if trial[1] <= best[1]:
+                break
+            best = trial
+        trials.append(best)
+    return max(trials, key=lambda one: one[1])[0]
 
 
 def steps_at_edge(pair: Sequence[Source], measured: Measured) -> bool:

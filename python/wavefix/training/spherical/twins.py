@@ -126,12 +126,14 @@ def upright(source: Source, measured: Measured) -> Source:
     return replace(source, rotation=_UPRIGHT[best]) if tilted else source
 
 
-def refined_where_seen(sources: list[Source], whole: Measured, rng: np.random.Generator) -> list[Source]:
+def refined_where_seen(
+    sources: list[Source], whole: Measured, rng: np.random.Generator, rows: int = 2 * _ROWS
+) -> list[Source]:
     """Refined on ``whole``, which they alone explain, at locations that see them with at least some antennas."""
     seen = np.flatnonzero(np.max([source.gate_values(whole).mean(axis=1) for source in sources], axis=0) > 0.1)
     if len(seen) < _LEAST_ROWS:
         return sources
-    own = whole.part(some_of(seen, 2 * _ROWS, rng))
+    own = whole.part(some_of(seen, rows, rng))
     return refine(fit_gains(sources, own), own, _ITERATIONS, 1e-3, 1e-4)[0]
 
 

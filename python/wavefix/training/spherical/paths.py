@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups of like sources explained anew by paths, each in one piece or in two that a wall's edge parts; (19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wavefix.training.spherical.search import at_one_place
+from wavefix.training.spherical.sides import sharpened
+from wavefix.training.spherical.state import Gate, Measured, Source, residual, whole_of
+from wavefix.training.spherical.twins import refined_where_seen
+
+_MOST = 3  # paths of a group
+_ROWS = 480  # locations of its refinement
+_TURNS = 3  # of its paths, each found again beside the others
+_HOPELESS = 1.5  # times the energy before, with which no more steps are worth their time
+_FALLING = 0.98  # of the energy before, with which another turn is worth its time
+
+
+def paths_of(group: Sequence[Source], measured: Measured) -> list[list[Source]]:
+    """Sources at one place each, in the order of their first ones."""
+    out: list[list[Source]] = []
+    for source in group:
+        same = next((path for path in out if at_one_place(path[0], source, measured)), None)
+        if same is None:
+            out.append([source])
+        else:
+            same.append(source)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Explained:
+    """Paths, each by its pieces, and what they leave."""
+
+    paths: list[list[Source]]
+    left: Measured
+
+    @property
+    def sources(self) -> list[Source]:
+        return [source for path in self.paths for source in path]
+
+    def instead(self, number: int, path: list[Source]) -> list[list[Source]]:
+        """With another path for the one of that number; at the end where there is none."""
+        return [*self.paths[:number], path, *self.paths[number + 1 :]]
+
+    def weighed(self, share: float) -> float:
+        return self.left.energy * float((1 + share) ** len(self.sources))
+
+
+def as_paths(
+    group: Sequence[Source],
+    left: Measured,
+    pieces: Callable[[Source, Sequence[Gate], Measured, np.random.Generator], list[Source]],
+    share: float,
+    least_gain: float,
+    rng: np.random.Generator,
+) -> list[Source]:
+    """Sources that explain what those of ``group`` and ``left`` are together: for each place of the group one, or the
+    ``pieces`` of one, as far as each leaves ``share`` less. Found one path after the other, and each again beside the
+    others: what the gates and places of too many sources make up for hides the edges of walls."""
+    whole = whole_of(group, left)
+    found = _Explained([], whole)
+
+    def explain(number: int, source: Source, alone: Sequence[list[Source]] = ()) -> None:
+        """The path of that number by ``source`` anew, in pieces or alone, where that leaves less."""
+        nonlocal found
+        others = found.instead(number, [])
+        rest = residual([one for path in others for one in path], whole)
+        known = [path[0].gate for path in others if path and not path[0].gate.trivial]
+        for path in (pieces(source, known, rest, rng), *alone):
+            new = _refined(found.instead(number, path), whole, found.left.energy, least_gain, rng)
+            if new.weighed(share) < found.weighed(share):
+                found = new
+
+    for path in paths_of(group, whole)[:_MOST]:
+        blocked = not (path[0].gate.trivial or path[0].gate.dark)
+        explain(len(found.paths), path[0], [path[:1]] * blocked)
+    for _ in range(_TURNS if len(found.paths) > 1 else 0):
+        before = found.left.energy
+        for number, path in enumerate(found.paths):
+            explain(number, path[0])
+        if found.left.energy > _FALLING * before:
+            break
+    return found.sources
+
+
+def _refined(
+    paths: list[list[Source]], whole: Measured, wanted: float, least_gain: float, rng: np.random.Generator
+) -> _Explained:
+    """All at once, then the edges of those in two pieces, and all again where ``wanted`` is near."""
+    found = _all_refined(paths, whole, rng)
+    paths, left = found.paths, found.left
+    for number, path in enumerate(paths):
+        if len(path) == 2:
+            own = whole_of(path, left)
+            pair = sharpened(path, own, least_gain)
+            after = residual(pair, own)
+            if after.energy < left.energy:
+                paths[number], left = pair, after
+    if left is found.left or left.energy > _HOPELESS * wanted:
+        return _Explained(paths, left)
+    again = _all_refined(paths, whole, rng)
+    return again if again.left.energy < left.energy else _Explained(paths, left)
+
+
+def _all_refined(paths: list[list[Source]], whole: Measured, rng: np.random.Generator) -> _Explained:
+    flat = refined_where_seen([source for path in paths for source in path], whole, rng, _ROWS)
+    each = iter(flat)
+    return _Explained([[next(each) for _ in path] for path in paths], residual(flat, whole))
