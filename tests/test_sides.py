@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from test_twins import BESIDE, moved_line, past_a_wall, plain, wall
+from test_twins import BELOW, BESIDE, moved_line, past_a_wall, plain, wall
 from wavefix.training.spherical.divisions import Worth, _divided_each, divide
 from wavefix.training.spherical.gates import grow_together
+from wavefix.training.spherical.paths import noise_of
 from wavefix.training.spherical.sides import complement, divided_at, either_side, sharpened, steps_at_edge, within
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual
 from wavefix.training.spherical.system import fit_gains, gains_at_one_place
@@ -176,3 +177,17 @@ def test_an_edge_beside_the_wall_is_moved_to_it(aside: float) -> None:
     moved = sharpened(pair, measured, 1e-3 * measured.energy)
     assert residual(moved, measured).energy < 1e-2 * left
     check_both_sides(moved, measured)
+
+
+def test_noise_costs_no_path() -> None:
+    pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, 6.0 + 3j)]
+    measured = past_a_wall(pair, 1.0, 500)
+    assert noise_of(measured) == 0.0
+    rng = np.random.default_rng(1)
+    deviation = np.sqrt(0.25 * measured.energy / measured.channels.size)
+    measured.channels[...] += deviation * rng.standard_normal((*measured.channels.shape, 2)) @ [1, 1j]
+    left = residual(pair, measured)
+    assert noise_of(left) == pytest.approx(left.energy, rel=0.1)
+    weak = residual(pair[:1], measured).energy - left.energy
+    assert weak < SHARE * left.energy
+    assert len(divide(pair, measured, SHARE, 8, rng)) == 2

@@ -10,7 +10,7 @@ import numpy as np
 
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.edges import exchanged
-from wavefix.training.spherical.paths import as_paths
+from wavefix.training.spherical.paths import as_paths, noise_of
 from wavefix.training.spherical.search import alike
 from wavefix.training.spherical.sides import beyond, divided, divided_at, steps_at_edge, with_constant_gain
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual, whole_of
@@ -56,12 +56,13 @@ def divide(
     def pieces(source: Source, others: Sequence[Gate], rest: Measured, rng: np.random.Generator) -> list[Source]:
         return _in_pieces(source, [*others, *known], rest, worth, rng)
 
-    first = 1 if sure else _LEADERS
+    first, noise = 1 if sure else _LEADERS, noise_of(left)
     tried = groups[:first] + [group for group in groups[first:] if len(group) > 1 and not sure]
-    found = for_each(lambda group, own: as_paths(group, left, pieces, share, least, own), tried, rng)
+    found = for_each(lambda group, own: as_paths(group, left, noise, pieces, share, least, own), tried, rng)
     for group, new in zip(tried, found, strict=True):
         more = len(new) - len(group)
-        after = exchanged(group, new, left, cost * (1 + price) ** -more) if more <= most else None
+        limit = noise + max(cost - noise, 0.0) * (1 + price) ** -more
+        after = exchanged(group, new, left, limit) if more <= most else None
         if after is not None:
             group[:], cost, most = new, after, most - more
     out = [source for group in groups for source in group]

@@ -17,6 +17,7 @@ _MOST = 3  # paths of a group
 _ROWS = 480  # locations of its refinement
 _TURNS = 3  # of its paths, each found again beside the others
 _HOPELESS = 1.5  # times the energy before, with which no more steps are worth their time
+_NOISE = 0.1  # of what is left, below which it may as well be the leakage of delays
 _FALLING = 0.98  # of the energy before, with which another turn is worth its time
 
 
@@ -30,6 +31,15 @@ def paths_of(group: Sequence[Source], measured: Measured) -> list[list[Source]]:
         else:
             same.append(source)
     return out
+
+
+def noise_of(left: Measured) -> float:
+    """The energy of noise in what is left: at every delay as much as at the one that has least."""
+    tones = len(left.frequencies)
+    window = np.hanning(tones + 2)[1:-1].astype(np.float32)
+    spectrum = np.fft.fft(left.channels * (window / np.sqrt(np.mean(window**2))), axis=2)
+    noise = float(np.min(np.einsum("njk,njk->k", spectrum, spectrum.conj()).real))
+    return noise if noise > _NOISE * left.energy else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +57,14 @@ class _Explained:
         """With another path for the one of that number; at the end where there is none."""
         return [*self.paths[:number], path, *self.paths[number + 1 :]]
 
-    def weighed(self, share: float) -> float:
-        return self.left.energy * float((1 + share) ** len(self.sources))
+    def weighed(self, share: float, noise: float) -> float:
+        return max(self.left.energy - noise, 0.0) * float((1 + share) ** len(self.sources))
 
 
 def as_paths(
     group: Sequence[Source],
     left: Measured,
+    noise: float,
     pieces: Callable[[Source, Sequence[Gate], Measured, np.random.Generator], list[Source]],
     share: float,
     least_gain: float,
@@ -61,7 +72,8 @@ def as_paths(
 ) -> list[Source]:
     """Sources that explain what those of ``group`` and ``left`` are together: for each place of the group one, or the
     ``pieces`` of one, as far as each leaves ``share`` less. Found one path after the other, and each again beside the
-    others: what the gates and places of too many sources make up for hides the edges of walls."""
+    others: what the gates and places of too many sources make up for hides the edges of walls. The group itself where
+    no path leaves so much less. ``noise``: what no source explains, of which no share counts."""
     whole = whole_of(group, left)
     found = _Explained([], whole)
 
@@ -73,7 +85,7 @@ def as_paths(
         known = [path[0].gate for path in others if path and not path[0].gate.trivial]
         for path in (pieces(source, known, rest, rng), *alone):
             new = _refined(found.instead(number, path), whole, found.left.energy, least_gain, rng)
-            if new.weighed(share) < found.weighed(share):
+            if new.weighed(share, noise) < found.weighed(share, noise):
                 found = new
 
     for path in paths_of(group, whole)[:_MOST]:
@@ -85,7 +97,7 @@ def as_paths(
             explain(number, path[0])
         if found.left.energy > _FALLING * before:
             break
-    return found.sources
+    return found.sources or list(group)
 
 
 def _refined(
