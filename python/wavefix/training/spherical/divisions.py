@@ -61,7 +61,7 @@ def divide(
     found = for_each(lambda group, own: as_paths(group, left, noise, pieces, share, least, own), tried, rng)
     for group, new in zip(tried, found, strict=True):
         more = len(new) - len(group)
-        limit = noise + max(cost - noise, 0.0) * (1 + price) ** -more
+        limit = min(cost, noise) + max(cost - noise, 0.0) * (1 + price) ** -more
         after = exchanged(group, new, left, limit) if more <= most else None
         if after is not None:
             group[:], cost, most = new, after, most - more

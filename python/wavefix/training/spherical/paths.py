@@ -21,15 +21,12 @@ _NOISE = 0.1  # of what is left, below which it may as well be the leakage of de
 _FALLING = 0.98  # of the energy before, with which another turn is worth its time
 
 
-def paths_of(group: Sequence[Source], measured: Measured) -> list[list[Source]]:
-    """Sources at one place each, in the order of their first ones."""
-    out: list[list[Source]] = []
+def one_of_each_place(group: Sequence[Source], measured: Measured) -> list[Source]:
+    """The first of the sources at each place."""
+    out: list[Source] = []
     for source in group:
-        same = next((path for path in out if at_one_place(path[0], source, measured)), None)
-        if same is None:
-            out.append([source])
-        else:
-            same.append(source)
+        if not any(at_one_place(first, source, measured) for first in out):
+            out.append(source)
     return out
 
 
@@ -88,9 +85,9 @@ def as_paths(
             if new.weighed(share, noise) < found.weighed(share, noise):
                 found = new
 
-    for path in paths_of(group, whole)[:_MOST]:
-        blocked = not (path[0].gate.trivial or path[0].gate.dark)
-        explain(len(found.paths), path[0], [path[:1]] * blocked)
+    for source in one_of_each_place(group, whole)[:_MOST]:
+        blocked = not (source.gate.trivial or source.gate.dark)
+        explain(len(found.paths), source, [[source]] * blocked)
     for _ in range(_TURNS if len(found.paths) > 1 else 0):
         before = found.left.energy
         for number, path in enumerate(found.paths):

@@ -253,8 +253,7 @@ def one_round(
         trial.sources = regate(trial.sources, thin, _LEAST_EDGE, most_lines, rng, anew=number % _ANEW == 0)
     with stages("sides"):
         most = min(_AT_ONCE[1], max_sources - len(trial.sources))
-        every = max(1, len(thin.frequencies) // _TONES)
-        some = covering(trial.sources, unclipped.thin, _DIVIDED, rng).at_tones(slice(every // 2, None, every))
+        some = covering(trial.sources, unclipped.thin, _DIVIDED, rng).at_tones(_TONES)
         some = some.weighted(clipping(trial.sources, some))
         sure = _SURE if number < _REGROUPED else None
         trial.sources = divide(trial.sources, some, _LEAST_SIDE, most, rng, sure)

@@ -68,8 +68,10 @@ class Measured:
         panel = None if self.panel is None else self.panel[antennas]
         return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors, panel=panel)
 
-    def at_tones(self, tones: slice) -> Measured:
-        """At some of the frequencies."""
+    def at_tones(self, count: int) -> Measured:
+        """At so many of the frequencies or up to twice as many, evenly."""
+        every = max(1, len(self.frequencies) // count)
+        tones = slice(every // 2, None, every)
         channels = np.ascontiguousarray(self.channels[:, :, tones])
         return replace(self, channels=channels, frequencies=np.ascontiguousarray(self.frequencies[tones]))
 

@@ -55,8 +55,7 @@ def explained_anew(
         return list(group), 0.0
     rows = some_of(lit, _ROWS, rng)
     antennas = np.unique(np.linspace(0, len(left.offsets) - 1, max(_ANTENNAS, 2 * left.panels)).round().astype(np.intp))
-    every = max(1, len(left.frequencies) // _TONES)
-    own = left.part(rows, antennas).at_tones(slice(every // 2, None, every))
+    own = left.part(rows, antennas).at_tones(_TONES)
     share = own.channels.size / (len(lit) * left.channels[0].size)
     least_gain *= share
     before = own.energy
