@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ import wavefix as wfx
 torch = pytest.importorskip("torch")
 
 from wavefix.training.spherical.beams import Beams, DelayProfile, neighboring, strongest  # noqa: E402
-from wavefix.training.spherical.state import Measured  # noqa: E402
+from wavefix.training.spherical.cells import at_aliases, plain_source  # noqa: E402
+from wavefix.training.spherical.search import grow, nearest  # noqa: E402
+from wavefix.training.spherical.state import Measured, add  # noqa: E402
 
 C = 299792458.0
 CARRIER = 3.5e9
@@ -96,3 +100,23 @@ def test_sources_are_found_by_an_array_as_long_as_its_distance():
     scene = wfx.Scene.named("plaza").with_(antennas=256, subcarriers=16, region_size=2.5)
     model = wfx.fit(wfx.simulate(scene, n=300, seed=0), max_rounds=2, progress=False)
     assert 10 * np.log10(model.validation_nmse) < -8  # without focused beams it was refused: no source explains it
+
+
+@pytest.mark.parametrize("alias", [-1, 0, 1, 2])
+def test_a_source_is_as_far_away_as_the_curvature_of_its_wave_tells(alias: int) -> None:
+    period = C / (FREQUENCIES[1] - FREQUENCIES[0])
+    direction = np.array([0.8, 0.55, 0.24]) / np.linalg.norm([0.8, 0.55, 0.24])
+    distance = 80.0 if alias >= 0 else 230.0
+    few, rng = np.arange(1, 32, 4), np.random.default_rng(0)
+    measured = Measured(
+        rng.uniform(-1.25, 1.25, (300, 3)) * [1, 1, 0],
+        np.zeros((300, 8, 32), np.complex64),
+        line(32)[few],
+        FREQUENCIES,
+        np.zeros(3),
+    )
+    add([replace(plain_source(distance * direction, np.eye(3)), coefficients=np.array([50.0 + 0j]))], measured)
+    start = plain_source((distance + alias * period) * direction, np.eye(3))
+    assert len(at_aliases(start, measured)) == 3
+    found = grow(start, measured, nearest(measured.positions, 12), rng)
+    assert np.linalg.norm(found.position) == pytest.approx(distance, rel=0.02)

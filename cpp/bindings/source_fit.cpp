@@ -133,8 +133,10 @@ double refine(const py::object& positions, const py::object& offsets, const py::
   sources.terms = terms_of(terms, count, sources.coefficients.shape[1]);
   sources.gains = gains_of(count, variables, coefficients, gate_lines, gate_line_cell, gate_cell_source);
   const auto channel_view = view_of<const cfloat, 3>(channels, "channels", arrays.channel_shape());
-  View<const double, 1> factor_view;
-  if (!factors.is_none()) factor_view = view_of<const double, 1>(factors, "factors", {channel_view.shape[0]});
+  View<const double, 2> factor_view;
+  if (!factors.is_none()) {
+    factor_view = view_of<const double, 2>(factors, "factors", {channel_view.shape[0], channel_view.shape[1]});
+  }
   const auto middle_view = view_of<const double, 1>(middle, "middle", {3});
   const Execution execution = execution_of(threads);
   const GilReleased release;

@@ -37,7 +37,7 @@ struct State {
 
 class SourceRefinement {
  public:
-  SourceRefinement(const Measurement& measurement, View<const cfloat, 3> channels, View<const double, 1> factors,
+  SourceRefinement(const Measurement& measurement, View<const cfloat, 3> channels, View<const double, 2> factors,
                    View<const double, 1> middle, double reference_frequency, const MovingSources& sources,
                    const Execution& execution)
       : measurement_(measurement),
@@ -114,12 +114,14 @@ class SourceRefinement {
     return gains;
   }
 
-  double factor(std::size_t row) const { return factors_.size() > 0 ? factors_.data[row] : 1.0; }
+  double factor(std::size_t row, std::size_t antenna) const {
+    return factors_.size() > 0 ? factors_.row(row)[antenna] : 1.0;
+  }
 
-  void weigh(float* values, std::size_t a_location) const {
-    if (factors_.size() == 0) return;
-    for (std::size_t row = 0; row < factors_.size(); ++row) {
-      for (std::size_t i = 0; i < a_location; ++i) values[row * a_location + i] *= static_cast<float>(factor(row));
+  void weigh(float* values, std::size_t a_sample) const {
+    for (std::size_t sample = 0; sample < factors_.size(); ++sample) {
+      const auto own = static_cast<float>(factors_.data[sample]);
+      for (std::size_t i = 0; i < a_sample; ++i) values[sample * a_sample + i] *= own;
     }
   }
 
@@ -147,7 +149,7 @@ class SourceRefinement {
     const View<cfloat, 3> amplitudes{amplitudes_.data(), {channels_.shape[0], channels_.shape[1], count_}};
     source_terms(measurement_, geometry_of(state), gains_of(state), gates(), {}, amplitudes, execution_);
     for (cfloat& one : amplitudes_) one = -one;
-    weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * channels_.shape[1] * count_);
+    weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * count_);
     left.assign(channels_.data, channels_.data + channels_.size());
     source_accumulate(measurement_, geometry_of(state), amplitudes, {left.data(), channels_.shape}, execution_);
     const std::size_t size = channels_.shape[1] * channels_.shape[2];
@@ -165,8 +167,8 @@ class SourceRefinement {
     const View<float, 4> basis{basis_.data(), {n, antennas, count_, terms}};
     const View<cfloat, 3> amplitudes{amplitudes_.data(), {n, antennas, count_}};
     source_terms(measurement_, geometry_of(state), gains_of(state), gates(), basis, amplitudes, execution_);
-    weigh(basis_.data(), antennas * count_ * terms);
-    weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * antennas * count_);
+    weigh(basis_.data(), count_ * terms);
+    weigh(reinterpret_cast<float*>(amplitudes_.data()), 2 * count_);
     const std::size_t unknowns = first_.back();
     source_normal_equations(measurement_, geometry_of(state), basis, sources_.terms, amplitudes,
                             {left.data(), channels_.shape}, middle_, reference_frequency_,
@@ -245,8 +247,9 @@ class SourceRefinement {
     double total = 0.0;
     for (const std::size_t row : rows_) {
       const double* user = measurement_.positions.row(row);
-      const double weight = factor(row);
       for (std::size_t j = 0; j < channels_.shape[1]; ++j) {
+        const double weight = factor(row, j);
+        if (weight == 0.0) continue;
         const double* offset = measurement_.offsets.row(j);
         const Ray ray = ray_of(user, before.positions.row(l), before.rotations.row(l), offset);
         const Ray moved = ray_of(user, after.positions.row(l), after.rotations.row(l), offset);
@@ -268,7 +271,8 @@ class SourceRefinement {
 
   const Measurement& measurement_;
   View<const cfloat, 3> channels_;
-  View<const double, 1> factors_, middle_;
+  View<const double, 2> factors_;
+  View<const double, 1> middle_;
   double reference_frequency_;
   const MovingSources& sources_;
   const Execution& execution_;
@@ -284,7 +288,7 @@ class SourceRefinement {
 
 }  // namespace
 
-double source_refine(const Measurement& measurement, View<const cfloat, 3> channels, View<const double, 1> factors,
+double source_refine(const Measurement& measurement, View<const cfloat, 3> channels, View<const double, 2> factors,
                      View<const double, 1> middle, double reference_frequency, const MovingSources& sources,
                      const SourceRefineOptions& options, const Execution& execution) {
   return SourceRefinement(measurement, channels, factors, middle, reference_frequency, sources, execution).run(options);

@@ -102,9 +102,10 @@ struct SourceRefineOptions {
 
 /// Levenberg-Marquardt (18) on all unknowns of all sources; returns the energy that they leave of `channels` [n, A, K].
 /// Each location and antenna keeps the gates that it has where the sources begin, also when these move.
-/// `factors` [n], empty for ones: what each location's channels were multiplied by. Positions are told from `middle`.
+/// `factors` [n, A], empty for ones: what each location's channels were multiplied by, at each antenna. Positions are
+/// told from `middle`.
 WAVEFIX_API double source_refine(const Measurement& measurement, View<const cfloat, 3> channels,
-                                 View<const double, 1> factors, View<const double, 1> middle,
+                                 View<const double, 2> factors, View<const double, 1> middle,
                                  double reference_frequency, const MovingSources& sources,
                                  const SourceRefineOptions& options, const Execution& execution = {});
 

@@ -72,6 +72,18 @@ def explained(source: Source, measured: Measured) -> tuple[Source, float]:
     return replace(source, coefficients=np.array([top / bottom])), share
 
 
+def at_aliases(source: Source, measured: Measured) -> list[Source]:
+    """The source, and copies whole periods of the delay nearer or farther on its mean ray, the nearest first."""
+    period = unambiguous_range(measured)
+    if not period < _LONGEST:
+        return [source]
+    center = measured.positions.mean(axis=0)
+    ray = source.position - center
+    length = float(np.linalg.norm(ray))
+    lengths = length + period * (np.arange(_ALIASES) - int(length / period))
+    return [replace(source, position=center + ray * (own / length)) for own in lengths if own > NEAREST]
+
+
 def find(measured: Measured, beams: Beams, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:
     """Sources of one cell with the part of its energy that each explains."""
     few = sample(measured, LOOKED_AT, rng)

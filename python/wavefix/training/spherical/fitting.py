@@ -113,7 +113,7 @@ def fit_spherical(
                 _require_sources(state, training)
                 rng = np.random.default_rng([seed, _FINISHED])
                 finished = _some(training, _FINISHED, seed)
-                state = finish(state, training, finished, held, errors, began + limit, rng, stages)
+                state = finish(state, training, finished, held, errors, max_sources, began + limit, rng, stages)
                 record.finished = True
                 keep(state)
     finally:

@@ -33,6 +33,7 @@ from wavefix.training.spherical.state import (
 )
 from wavefix.training.spherical.system import GainSystem, fit_gains, refine, with_degree
 from wavefix.training.spherical.twins import explained_anew, refined_where_seen
+from wavefix.training.spherical.windows import through_windows
 
 _SAMPLE = 600  # locations of a joint step, at least
 _DIVIDED, _TONES = 2000, 16  # locations and subcarriers that tell what lies on either side of an edge
@@ -55,6 +56,7 @@ _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
 _FOR_EDGES = 0.15  # of the time for the last steps, for placing edges after them
+_WINDOWED, _WINDOWS = (0, 2), 2  # of the last passes, those that look behind narrow windows; sources there, at most
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
 
@@ -270,12 +272,13 @@ def finish(
     measured: Measured,
     held: Measured,
     errors: PositionErrors,
+    max_sources: int,
     deadline: float,
     rng: np.random.Generator,
     stages: Stages,
 ) -> State:
-    """The same sources with finer gates, at all antennas, and gains of higher degree while that pays. ``measured``: the
-    part of ``everything`` that is refined with; edges are placed with all of it."""
+    """The same sources, and some behind narrow windows, with finer gates, at all antennas, and gains of higher degree
+    while that pays. ``measured``: the part of ``everything`` that is refined with; edges are placed with all of it."""
     few = chosen_antennas(measured, _FINISH_ANTENNAS)
     antennas = chosen_antennas(measured, _FINISH_GATE_ANTENNAS)
     rows = some_of(np.arange(len(measured.positions)), _FINISH_SAMPLES // len(antennas), rng)
@@ -295,6 +298,9 @@ def finish(
             moved = errors.most_probable(best.sources, measured)[0]
             moved_held, moves = errors.most_probable(best.sources, held)
             penalty = moves / held.energy
+        if number in _WINDOWED:
+            with stages("windows"):
+                keep(through_windows(best.sources, moved, min(_WINDOWS, max_sources - len(best.sources))))
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))

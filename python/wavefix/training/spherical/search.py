@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.beams import Beams
-from wavefix.training.spherical.cells import explained, find, plain_source
+from wavefix.training.spherical.cells import at_aliases, explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.panels import find_across, fixed, preferred
 from wavefix.training.spherical.state import Floats, Measured, Source, energy, project, residual, some_of
@@ -21,6 +21,8 @@ from wavefix.training.spherical.system import refine
 _NEIGHBORS = 12
 _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
+_REACHES = 0.25, 0.5, 1.0, 1.0  # of the farthest location's distance, that it extends to
+_RIVAL = 0.8, 0.98  # of what the best alias explains as it is, that one is refined for; and then, that it is one for
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
 TWINS, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
@@ -45,7 +47,7 @@ class Field:
         return cls(measured, measured.part(slice(None), few), few, neighbors, Beams.of(measured))
 
     def weighted(self, factors: Floats) -> Field:
-        """With each location multiplied by its factor."""
+        """With each location multiplied by its factor, ``[n]``."""
         full = self.full.weighted(factors)
         return replace(self, full=full, thin=full.part(slice(None), self.few))
 
@@ -75,7 +77,7 @@ def nearest(positions: Floats, count: int) -> NDArray[np.intp]:
 
 def coherence(source: Source, left: Measured, neighbors: NDArray[np.intp]) -> Floats:
     """``[n]``: the energy that each location's neighbors predict of it with the source's phase."""
-    factors = np.ones(len(left.positions)) if left.factors is None else left.factors
+    factors = np.ones(len(left.positions)) if left.factors is None else left.factors.max(axis=1)
     values = project(source, left).sum(axis=1) / factors
     size = left.channels.shape[1] * left.channels.shape[2]
     gain = values[neighbors].mean(axis=1) / size
@@ -176,23 +178,35 @@ def _lit(predicted: Floats, neighbors: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.random.Generator) -> Source:
-    """Refine a source on the locations that are coherent with it, from where it is strongest outward."""
+    """Refine a source on the locations that are coherent with it, from where it is strongest outward; last as far away
+    as the curvature of its wave over all of them tells, of what the delay allows."""
     predicted = coherence(source, left, neighbors)
     smooth = predicted[neighbors].mean(axis=1)
     center = left.positions[int(np.argmax(smooth))]
     distance = np.linalg.norm(left.positions - center, axis=1)
-    for reach in (0.25, 0.5, 1.0, 1.0):
+    for reach in _REACHES:
         lit = _lit(predicted, neighbors)
         lit = lit[distance[lit] <= reach * distance.max()]
         if len(lit) < 16:
             continue
         rows = some_of(lit, _ROWS, rng)
         part = left.part(rows)
-        start, _ = explained(plain_source(source.position, source.rotation), part)
-        refined, _ = refine([start], part, 8)
-        source = refined[0]
+        plain = plain_source(source.position, source.rotation)
+        if reach < _REACHES[-1]:
+            source = refine([explained(plain, part)[0]], part, 8)[0][0]
+        else:
+            source = _at_best_alias(plain, part)
         predicted = coherence(source, left, neighbors)
     return source
+
+
+def _at_best_alias(source: Source, part: Measured) -> Source:
+    """Refined; the nearest one of those that explain about as much as any."""
+    starts = [explained(one, part) for one in at_aliases(source, part)]
+    most = max(share for _, share in starts)
+    fits = [refine([one], part, 8) for one, share in starts if share >= _RIVAL[0] * most]
+    shares = np.array([1 - left / part.energy for _, left in fits])
+    return fits[int(np.argmax(shares >= _RIVAL[1] * shares.max()))][0][0]
 
 
 def fixed_again(source: Source, field: Field, left: Measured, rng: np.random.Generator) -> Source:

@@ -22,7 +22,8 @@ Channels = NDArray[np.complex64]
 class Measured:
     """Channels at known places; positions about the region's origin, offsets of the antennas about their mean.
 
-    ``factors [n]``: what each location's channels were multiplied by, and what a model is to be multiplied by there.
+    ``factors [n, A]``: what each location's channels were multiplied by at each antenna, and what a model is to be
+    multiplied by there.
     ``panel [A]``: to which panel each antenna belongs, where the array consists of some.
     """
 
@@ -64,7 +65,7 @@ class Measured:
         channels = np.ascontiguousarray(self.channels[rows][:, antennas])
         offsets = np.ascontiguousarray(self.offsets[antennas])
         positions = np.ascontiguousarray(self.positions[rows])
-        factors = None if self.factors is None else self.factors[rows]
+        factors = None if self.factors is None else np.ascontiguousarray(self.factors[rows][:, antennas])
         panel = None if self.panel is None else self.panel[antennas]
         return replace(self, positions=positions, channels=channels, offsets=offsets, factors=factors, panel=panel)
 
@@ -76,9 +77,10 @@ class Measured:
         return replace(self, channels=channels, frequencies=np.ascontiguousarray(self.frequencies[tones]))
 
     def weighted(self, factors: Floats) -> Measured:
-        """With each location multiplied by its factor."""
-        channels = self.channels * factors.astype(np.float32)[:, None, None]
-        return replace(self, channels=channels, factors=factors.astype(np.float64))
+        """With each location multiplied by its factor, ``factors [n]``, or each antenna there, ``[n, A]``."""
+        each = np.empty(self.channels.shape[:2])
+        each[...] = factors.reshape(len(factors), -1)
+        return replace(self, channels=self.channels * each.astype(np.float32)[..., None], factors=each)
 
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)
@@ -290,7 +292,7 @@ def terms(sources: Sequence[Source], measured: Measured, basis: bool = True) -> 
         *measured.geometry, *stacked(sources), variables, coefficients, lines, line_cell, cell_source, basis=basis
     )
     if measured.factors is not None:
-        factors = measured.factors.astype(np.float32)[:, None, None]
+        factors = measured.factors.astype(np.float32)[..., None]
         if basis:
             out[0][...] *= factors[..., None]
         out[1][...] *= factors

@@ -166,5 +166,5 @@ def _waves(source: Source, measured: Measured, tones: NDArray[np.intp]) -> NDArr
     phases = np.exp(-1j * distance[:, :, None] * wavenumbers)
     gains = source.monomials(direction) / distance[..., None]
     if measured.factors is not None:
-        gains *= measured.factors[:, None, None]
+        gains *= measured.factors[..., None]
     return np.asarray(phases[..., None] * gains[:, :, None, :]).reshape(-1, gains.shape[-1])
