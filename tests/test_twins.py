@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical import edges, gates, rounds
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.search import alike
@@ -70,6 +71,20 @@ def test_pieces_become_one_source_and_two_sources_stay_two() -> None:
     pair = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
     left = residual(pair, street({tuple(BESIDE): 60.0 + 0j, tuple(BELOW): -30.0 + 12j}))
     assert len(explained_anew(pair, left, 0.01 * left.energy, np.random.default_rng(1))[0]) == 2
+
+
+def test_a_group_that_is_a_period_of_the_delay_too_far_away_comes_back() -> None:
+    measured = street({tuple(BESIDE): 60.0 + 0j, tuple(BELOW): -30.0 + 12j})
+    period = SPEED_OF_LIGHT * 15 / 50e6
+    far = [plain(place * (1 + period / np.linalg.norm(place)), 100.0 + 0j) for place in (BESIDE, BELOW)]
+    group = refine([one.with_degree(2, measured) for one in far], measured, 30, least_gain=1e-6)[0]
+    assert min(np.linalg.norm(one.position) for one in group) > 120
+    left = residual(group, measured)
+    found, gain = explained_anew(group, left, 0.01 * left.energy, np.random.default_rng(1))
+    assert gain > 0
+    assert len(found) == 2
+    assert max(np.linalg.norm(one.position - BESIDE * [1, 1, 0]) for one in found) < 12
+    assert residual(found, measured).energy < 0.1 * left.energy
 
 
 def test_a_group_of_pieces_is_replaced_by_a_path_and_its_mirror_image() -> None:

@@ -25,6 +25,7 @@ from wavefix.training.spherical.system import refine
 
 _TURNS = 12  # of an array about the ray
 _ALIASES = 3
+_RIVAL = 0.8, 1.01  # of what the best alias explains as it is, and leaves once refined, that another is one for
 _SHORT = 40.0  # meters; below it the curvature tells ranges that the delay does not
 _LONGEST = 1e4  # meters
 LOOKED_AT = 48  # locations of a cell
@@ -82,6 +83,15 @@ def at_aliases(source: Source, measured: Measured) -> list[Source]:
     length = float(np.linalg.norm(ray))
     lengths = length + period * (np.arange(_ALIASES) - int(length / period))
     return [replace(source, position=center + ray * (own / length)) for own in lengths if own > NEAREST]
+
+
+def at_best_alias(source: Source, measured: Measured) -> Source:
+    """Refined with one gain; the nearest alias of those that leave about as little as any."""
+    starts = [explained(one, measured) for one in at_aliases(source, measured)]
+    most = max(share for _, share in starts)
+    fits = [refine([one], measured, 8) for one, share in starts if share >= _RIVAL[0] * most]
+    least = min(left for _, left in fits)
+    return next(found[0] for found, left in fits if left <= _RIVAL[1] * least)
 
 
 def find(measured: Measured, beams: Beams, rng: np.random.Generator) -> Iterator[tuple[Source, float]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.beams import Beams
-from wavefix.training.spherical.cells import at_aliases, explained, find, plain_source
+from wavefix.training.spherical.cells import at_best_alias, explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.panels import find_across, fixed, preferred
 from wavefix.training.spherical.state import Floats, Measured, Source, energy, project, residual, some_of
@@ -22,7 +22,6 @@ _NEIGHBORS = 12
 _CELLS = {1: 1, 2: 4, 4: 8, 8: 12}  # by cells across the zone
 _ROWS = 96  # of a step of growth
 _REACHES = 0.25, 0.5, 1.0, 1.0  # of the farthest location's distance, that it extends to
-_RIVAL = 0.8, 0.98  # of what the best alias explains as it is, that one is refined for; and then, that it is one for
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
 TWINS, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
@@ -195,18 +194,9 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
         if reach < _REACHES[-1]:
             source = refine([explained(plain, part)[0]], part, 8)[0][0]
         else:
-            source = _at_best_alias(plain, part)
+            source = at_best_alias(plain, part)
         predicted = coherence(source, left, neighbors)
     return source
-
-
-def _at_best_alias(source: Source, part: Measured) -> Source:
-    """Refined; the nearest one of those that explain about as much as any."""
-    starts = [explained(one, part) for one in at_aliases(source, part)]
-    most = max(share for _, share in starts)
-    fits = [refine([one], part, 8) for one, share in starts if share >= _RIVAL[0] * most]
-    shares = np.array([1 - left / part.energy for _, left in fits])
-    return fits[int(np.argmax(shares >= _RIVAL[1] * shares.max()))][0][0]
 
 
 def fixed_again(source: Source, field: Field, left: Measured, rng: np.random.Generator) -> Source:

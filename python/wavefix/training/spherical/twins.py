@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
-from wavefix.training.spherical.cells import plain_source
+from wavefix.training.spherical.cells import at_aliases, at_best_alias, plain_source
 from wavefix.training.spherical.panels import fixed
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
@@ -62,6 +62,8 @@ def explained_anew(
     if len(group) == 1 and before < least_gain:
         return list(group), 0.0
     add(group, own, 1.0)
+    moved = _at_one_alias(group, own)
+    group = moved or group
     starts = [replace(group[0], gate=Gate())]
     if own.panel is not None:
         starts += [one for one, _ in fixed(group[0], own)[:_FIXES]]
@@ -80,10 +82,23 @@ def explained_anew(
             best, shadows, failures = trial, [*shadows, like], 0
         elif (failures := failures + 1) == _FAILURES:
             break
-    if len(best.varying) == len(group) == 1 and best.cost > before - least_gain:
+    if len(best.varying) == len(group) == 1 and best.cost > before - (0.0 if moved else least_gain):
         return list(group), 0.0
     shaded = [shaded_as(source, shadow, left) for source, shadow in zip(best.varying, shadows, strict=True)]
     return shaded, (before - best.cost) / share
+
+
+def _at_one_alias(group: Sequence[Source], own: Measured) -> list[Source]:
+    """Copies of the sources at the alias that suits the first one's wave best, and of the others at those next to it;
+    none where they are there."""
+    center = own.positions.mean(axis=0)
+
+    def length(source: Source) -> float:
+        return float(np.linalg.norm(source.position - center))
+
+    wanted = length(at_best_alias(plain_source(group[0].position, group[0].rotation), own))
+    out = [min(at_aliases(source, own), key=lambda one: abs(length(one) - wanted)) for source in group]
+    return out if any(abs(length(new) - length(old)) > 1.0 for new, old in zip(out, group, strict=True)) else []
 
 
 def _gates(source: Source, own: Measured) -> list[Gate]:
