@@ -117,6 +117,6 @@ def test_a_source_is_as_far_away_as_the_curvature_of_its_wave_tells(alias: int) 
     )
     add([replace(plain_source(distance * direction, np.eye(3)), coefficients=np.array([50.0 + 0j]))], measured)
     start = plain_source((distance + alias * period) * direction, np.eye(3))
-    assert len(at_aliases(start, measured)) == 3
+    assert len(at_aliases(start, measured, period)) == 3
     found = grow(start, measured, nearest(measured.positions, 12), rng)
     assert np.linalg.norm(found.position) == pytest.approx(distance, rel=0.02)

@@ -73,9 +73,9 @@ def explained(source: Source, measured: Measured) -> tuple[Source, float]:
     return replace(source, coefficients=np.array([top / bottom])), share
 
 
-def at_aliases(source: Source, measured: Measured) -> list[Source]:
-    """The source, and copies whole periods of the delay nearer or farther on its mean ray, the nearest first."""
-    period = unambiguous_range(measured)
+def at_aliases(source: Source, measured: Measured, period: float) -> list[Source]:
+    """The source, and copies whole periods of the delay, in meters, nearer or farther on its mean ray, the nearest
+    first."""
     if not period < _LONGEST:
         return [source]
     center = measured.positions.mean(axis=0)
@@ -85,9 +85,9 @@ def at_aliases(source: Source, measured: Measured) -> list[Source]:
     return [replace(source, position=center + ray * (own / length)) for own in lengths if own > NEAREST]
 
 
-def at_best_alias(source: Source, measured: Measured) -> Source:
+def at_best_alias(source: Source, measured: Measured, period: float) -> Source:
     """Refined with one gain; the nearest alias of those that leave about as little as any."""
-    starts = [explained(one, measured) for one in at_aliases(source, measured)]
+    starts = [explained(one, measured) for one in at_aliases(source, measured, period)]
     most = max(share for _, share in starts)
     fits = [refine([one], measured, 8) for one, share in starts if share >= _RIVAL[0] * most]
     least = min(left for _, left in fits)

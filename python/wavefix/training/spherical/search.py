@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.antennas import chosen_antennas
-from wavefix.training.spherical.beams import Beams
+from wavefix.training.spherical.beams import Beams, unambiguous_range
 from wavefix.training.spherical.cells import at_best_alias, explained, find, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.panels import find_across, fixed, preferred
@@ -194,7 +194,7 @@ def grow(source: Source, left: Measured, neighbors: NDArray[np.intp], rng: np.ra
         if reach < _REACHES[-1]:
             source = refine([explained(plain, part)[0]], part, 8)[0][0]
         else:
-            source = at_best_alias(plain, part)
+            source = at_best_alias(plain, part, unambiguous_range(left))
         predicted = coherence(source, left, neighbors)
     return source
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix.constants import SPEED_OF_LIGHT
+from wavefix.training.spherical.beams import unambiguous_range
 from wavefix.training.spherical.cells import at_aliases, at_best_alias, plain_source
 from wavefix.training.spherical.panels import fixed
 from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
@@ -62,7 +63,7 @@ def explained_anew(
     if len(group) == 1 and before < least_gain:
         return list(group), 0.0
     add(group, own, 1.0)
-    moved = _at_one_alias(group, own)
+    moved = _at_one_alias(group, own, unambiguous_range(left))
     group = moved or group
     starts = [replace(group[0], gate=Gate())]
     if own.panel is not None:
@@ -88,7 +89,7 @@ def explained_anew(
     return shaded, (before - best.cost) / share
 
 
-def _at_one_alias(group: Sequence[Source], own: Measured) -> list[Source]:
+def _at_one_alias(group: Sequence[Source], own: Measured, period: float) -> list[Source]:
     """Copies of the sources at the alias that suits the first one's wave best, and of the others at those next to it;
     none where they are there."""
     center = own.positions.mean(axis=0)
@@ -96,8 +97,8 @@ def _at_one_alias(group: Sequence[Source], own: Measured) -> list[Source]:
     def length(source: Source) -> float:
         return float(np.linalg.norm(source.position - center))
 
-    wanted = length(at_best_alias(plain_source(group[0].position, group[0].rotation), own))
-    out = [min(at_aliases(source, own), key=lambda one: abs(length(one) - wanted)) for source in group]
+    wanted = length(at_best_alias(plain_source(group[0].position, group[0].rotation), own, period))
+    out = [min(at_aliases(source, own, period), key=lambda one: abs(length(one) - wanted)) for source in group]
     return out if any(abs(length(new) - length(old)) > 1.0 for new, old in zip(out, group, strict=True)) else []
 
 
