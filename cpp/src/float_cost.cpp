@@ -155,7 +155,8 @@ void FloatCost::linearize(const Query& query, const double* position, FloatPoint
   std::copy_n(position, 3, point.position.begin());
   take_slopes(position);
   point.steepest = steepest_;
-  point.paths = std::min(paths_.count, point.directions.size() / 3);
+  point.present = paths_.count;
+  point.paths = std::min(point.present, point.directions.size() / 3);
   std::copy_n(paths_.direction.begin(), 3 * point.paths, point.directions.begin());
   const std::size_t antennas = plan_.antennas(), nodes = plan_.profile.nodes(), groups = plan_.groups();
   for (std::size_t l = 0; l < paths_.count; ++l) {

@@ -44,6 +44,7 @@ struct FloatPoint {
   SmallVector gradient;
   std::array<double, 48> directions{};  // [paths, 3] of the strongest ones
   std::size_t paths = 0;
+  std::size_t present = 0;  // paths with a gain of their own
   bool confirmed = false;
   bool at_edge = false;   // the descent met the edge of a gate
   double steepest = 0.0;  // the largest rate, in radians a meter, at which the antennas of a path lose step

@@ -177,9 +177,10 @@ class FloatFix final : public Strategy {
   /// solution? One that says no is looked at without tables, whose errors would say it too.
   bool explained(Worker& worker, double model_error) const {
     const Query& query = worker.query;
-    const double unknowns = plan_->unknowns(), by_model = model_error * query.energy;
+    const double by_model = model_error * query.energy;
     while (true) {
       FloatPoint& best = best_float(worker);
+      const auto unknowns = static_cast<double>(best.present);
       const double by_noise = plan_->noise_variance(query, best) * (unknowns + 6.0 * std::sqrt(unknowns));
       if (worker.fix.best_cost(query) - (query.energy - best.explained) <= by_noise + by_model) return true;
       if (best.confirmed) return false;
