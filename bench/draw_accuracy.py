@@ -151,7 +151,7 @@ CURVES = (
     ("noise {0:g}", "SNR of the training channels, dB", (10.0, 20.0), None),
     (
         "offset {0:g}, refined ({0:g})",
-        "error of the training positions, m, given as position_std",
+        "error of the positions, m, as position_std",
         (0.0, 0.01, 0.02),
         0.0,
     ),
@@ -182,6 +182,7 @@ def draw_degradation(path: Path) -> None:
     for axis in axes.ravel():
         axis.grid(True, alpha=0.3)
         axis.tick_params(labelsize=7)
+        axis.locator_params(axis="x", nbins=5)
     axes[0, 0].legend(fontsize=7)
     axes[1, 0].legend(fontsize=7)
     figure.tight_layout()
