@@ -17,10 +17,10 @@ from wavefix.training.spherical.beams import resolution
 from wavefix.training.spherical.cells import explained, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.search import alike
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, project, residual, some_of, stacked
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, project, residual, sample, stacked
 from wavefix.training.spherical.system import gains_at_one_place, refine
 
-_SEARCHED = 3000  # locations
+_SEARCHED = 96_000  # samples
 _FEW, _MUCH = 0.05, (0.7, 0.4)  # of the samples, at most, that have so much of what is left
 _ROWS = 12, 48  # locations with neighboring antennas among these: at least, and that are looked at
 _TONES = 4, 16  # subcarriers: of a scan, of a refinement
@@ -41,8 +41,8 @@ _LEAST = 0.03  # of what is left, that a source must explain
 
 def through_windows(sources: list[Source], measured: Measured, most: int) -> list[Source]:
     """The sources, and at most ``most`` more of that kind."""
-    out, rng = list(sources), np.random.default_rng(_SEARCHED)
-    left = residual(out, measured.part(some_of(np.arange(len(measured.positions)), _SEARCHED, rng)))
+    out, rng = list(sources), np.random.default_rng(0)
+    left = residual(out, sample(measured, _SEARCHED // len(measured.offsets), rng))
     for share in _MUCH:
         while len(out) < len(sources) + most:
             best = _found(out, left, share, rng)
