@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavefix import _core
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, sample_energies
 
 
 def grow(
@@ -34,7 +34,7 @@ def grow_together(sources: Sequence[Source], whole: Measured, least_gain: float,
     wave = whole.with_channels(np.zeros_like(whole.channels))
     add([replace(source, gate=Gate()) for source in sources], wave)
     product = np.einsum("njk,njk->nj", wave.channels.conj(), whole.channels).real
-    power = np.einsum("njk,njk->nj", wave.channels.conj(), wave.channels).real.astype(np.float64)
+    power = sample_energies(wave.channels).astype(np.float64)
     return _grown(sources[:2], whole, product, power, Gate(), least_gain, most_lines)
 
 

@@ -115,6 +115,12 @@ def energies(channels: Channels) -> Floats:
     return np.asarray([np.vdot(one, one).real for one in channels.reshape(len(channels), -1)])
 
 
+def sample_energies(channels: Channels) -> NDArray[np.float32]:
+    """``[n, A]``: the energy of each location at each antenna."""
+    out: NDArray[np.float32] = np.einsum("njk,njk->nj", channels, channels.conj()).real
+    return out
+
+
 def exponents(degree: int) -> list[tuple[int, int]]:
     return [(total - b, b) for total in range(degree + 1) for b in range(total + 1)]
 

@@ -17,7 +17,18 @@ from wavefix.training.spherical.beams import resolution
 from wavefix.training.spherical.cells import explained, plain_source
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.search import alike
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, project, residual, sample, stacked
+from wavefix.training.spherical.state import (
+    Floats,
+    Gate,
+    Measured,
+    Source,
+    energies,
+    project,
+    residual,
+    sample,
+    sample_energies,
+    stacked,
+)
 from wavefix.training.spherical.system import gains_at_one_place, refine
 
 _SEARCHED = 96_000  # samples
@@ -82,7 +93,7 @@ class _Samples:
 
 def _standing_out(left: Measured, share: float) -> _Samples | None:
     """None where these are many, or no two of them are next to each other."""
-    each = np.einsum("njk,njk->nj", left.channels, left.channels.conj()).real
+    each = sample_energies(left.channels)
     falling = np.sort(each, axis=None)[::-1]
     count = int(np.searchsorted(np.cumsum(falling), share * falling.sum()))
     if count > _FEW * each.size:
@@ -127,8 +138,7 @@ def _images(parent: Source, measured: Measured) -> list[Source]:
     aligned = measured.channels * np.exp(1j * distance[:, None] * wavenumbers)[:, None]
     detours = resolution(measured) / 16 * np.arange(-16, 81)
     powers = np.sum(np.abs(aligned @ np.exp(1j * np.outer(wavenumbers, detours))) ** 2, axis=(0, 1))
-    power = np.einsum("njk,njk->n", measured.channels, measured.channels.conj()).real
-    row = int(np.argmax(power))
+    row = int(np.argmax(energies(measured.channels)))
     user, length = measured.positions[row], float(distance[row] + detours[np.argmax(powers)])
     angle = _TURN * measured.wavelength / max(float(np.max(np.ptp(measured.positions, axis=0))), measured.wavelength)
     angles = np.arange(0.0, 2 * np.pi, angle)
@@ -150,13 +160,11 @@ def _images(parent: Source, measured: Measured) -> list[Source]:
 def _climbed(source: Source, samples: _Samples) -> Source:
     """Refined with the samples of which it explains most, told anew after each refinement."""
     measured, chosen = samples.measured, samples.chosen
-    power = np.einsum("njk,njk->nj", measured.channels, measured.channels.conj()).real
+    power = sample_energies(measured.channels)
     for _ in range(_TURNS):
         part = measured.weighted(chosen.astype(np.float64))
         source = refine([explained(source, part)[0]], part, _ITERATIONS)[0][0]
-        rest = residual([source], measured).channels
-        fits = np.einsum("njk,njk->nj", rest, rest.conj()).real < _FITS * power
-        fits &= samples.chosen
+        fits = samples.chosen & (sample_energies(residual([source], measured).channels) < _FITS * power)
         if np.array_equal(fits, chosen) or np.count_nonzero(fits) < _ROWS[0]:
             break
         chosen = fits
@@ -194,22 +202,20 @@ def _window(source: Source, left: Measured, gains: Floats, own: NDArray[np.bool_
     rays of all samples that see the source pass one place."""
     if np.count_nonzero(own) < _ROWS[0]:
         return None
-    arms = source.arms(left.offsets)
-    rays = (left.positions[:, None] - arms)[..., :2]
+    rays = source.rays(left)[1][..., :2]
     rays /= np.maximum(np.linalg.norm(rays, axis=2, keepdims=True), 1e-30)
     across = np.stack([rays[..., 1], -rays[..., 0]], axis=2)
-    shift = np.einsum("njc,jc->nj", across, arms[:, :2])
+    shift = np.einsum("njc,jc->nj", across, source.arms(left.offsets)[:, :2])
     middle = np.linalg.lstsq(across[own], shift[own], rcond=None)[0]
     along = rays[own].mean(axis=0)
     along /= max(float(np.linalg.norm(along)), 1e-30)
+    side = np.array([along[1], -along[0]])
     first = float(np.min(left.positions[own.any(axis=1), :2] @ along)) - 0.5 * left.wavelength
-    reach = _REACH * left.wavelength
-    near = np.abs(np.einsum("njc,c->nj", across, middle) - shift) < _AROUND * reach
+    near = np.abs(np.einsum("njc,c->nj", across, middle) - shift) < _AROUND * _REACH * left.wavelength
     near &= (left.positions[:, :2] @ along > first)[:, None]
-    opening = _Rays(across[near], shift[near], gains[near], reach).opening(middle, along, left.wavelength)
+    opening = _Rays(across[near], shift[near], gains[near], left.wavelength).opening(middle, along, side)
     if not opening.gain > _LEAST / 2 * left.energy:
         return None
-    side = np.array([along[1], -along[0]])
     lines = [sign * _upright(opening.middle - edge * side) for sign, edge in zip((1, -1), opening.edges, strict=True)]
     level = _level(source, np.append(first * along, left.positions[:, 2].mean()), along)
     lines += [] if level is None else [level]
@@ -232,12 +238,12 @@ class _Rays:
     across: Floats
     shift: Floats
     gains: Floats
-    reach: float
+    wavelength: float
 
-    def opening(self, middle: Floats, along: Floats, wavelength: float) -> _Opening:
-        """The best one, its middle moved along the rays and across them from ``middle`` on."""
-        best, side = self._at(middle), np.array([along[1], -along[0]])
-        for step in _STEPS * wavelength:
+    def opening(self, middle: Floats, along: Floats, side: Floats) -> _Opening:
+        """The best one, its middle moved along the rays and to their side from ``middle`` on."""
+        best = self._at(middle)
+        for step in _STEPS * self.wavelength:
             for _ in range(2 * len(_STEPS)):
                 moves = [sign * step * way for way in (along, 0.1 * side) for sign in (1, -1)]
                 found = max((self._at(best.middle + move) for move in moves), key=lambda one: one.gain)
@@ -248,14 +254,15 @@ class _Rays:
 
     def _at(self, middle: Floats) -> _Opening:
         """The best edges there."""
-        bins = ((self.across @ middle - self.shift) / self.reach + 1) * (_BINS / 2)
+        reach = _REACH * self.wavelength
+        bins = ((self.across @ middle - self.shift) / reach + 1) * (_BINS / 2)
         inside = (bins >= 0) & (bins < _BINS)
         sums = np.bincount(bins[inside].astype(np.intp), weights=self.gains[inside], minlength=_BINS)
         total = np.concatenate([[0.0], np.cumsum(sums)])
         rise = total - np.minimum.accumulate(total)
         last = int(np.argmax(rise))
         first = int(np.argmin(total[: last + 1]))
-        edges = (2 * first / _BINS - 1) * self.reach, (2 * last / _BINS - 1) * self.reach
+        edges = (2 * first / _BINS - 1) * reach, (2 * last / _BINS - 1) * reach
         return _Opening(float(rise[last]), middle, edges)
 
 
