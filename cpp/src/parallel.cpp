@@ -181,11 +181,13 @@ class Pool {
   }
 
   /// Waits a moment without sleeping: loops follow each other closely, and waking up takes longer than many of them.
+  /// Whoever else wants the processor, as the threads between loops of their own do, has it.
   template <class Condition>
   void spin(const Condition& condition) const {
     if (awake_.load() >= processors()) return;  // somebody else needs the processor
     const auto begin = std::chrono::steady_clock::now();
     while (!condition() && std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(1)) {
+      std::this_thread::yield();
     }
   }
 
