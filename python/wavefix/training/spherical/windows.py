@@ -4,13 +4,13 @@ found in the few samples that have most of what is left; (25)."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavefix import _core
 from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.beams import resolution
@@ -27,7 +27,6 @@ from wavefix.training.spherical.state import (
     residual,
     sample,
     sample_energies,
-    stacked,
 )
 from wavefix.training.spherical.system import gains_at_one_place, refine
 
@@ -38,6 +37,7 @@ _TONES = 4, 16  # subcarriers: of a scan, of a refinement
 _PARENTS = 3  # strongest sources of which it may be a mirror image, and so many behind windows
 _NARROW = 0.005  # of the samples see one behind a window
 _RANGES = np.linspace(-0.2, 0.2, 7)  # about what the delay tells, as parts of its resolution
+_CHUNK = 256  # candidates at a time
 _TURN = 0.3  # wavelengths of phase between neighboring candidates
 _FOLLOWED, _SAME = 30, 0.1  # candidates, and wavelengths within which two have become one
 _FITS = 0.5  # of a sample's energy, that a source leaves where it is one of its
@@ -50,12 +50,14 @@ _MOST_LINES = 4
 _LEAST = 0.03  # of what is left, that a source must explain
 
 
-def through_windows(sources: list[Source], measured: Measured, most: int) -> list[Source]:
-    """The sources, and at most ``most`` more of that kind."""
+def through_windows(
+    sources: list[Source], measured: Measured, most: int, deadline: float = float("inf")
+) -> list[Source]:
+    """The sources, and at most ``most`` more of that kind, as far as the time lasts."""
     out, rng = list(sources), np.random.default_rng(0)
     left = residual(out, sample(measured, _SEARCHED // len(measured.offsets), rng))
     for share in _MUCH:
-        while len(out) < len(sources) + most:
+        while len(out) < len(sources) + most and time.monotonic() < deadline:
             best = _found(out, left, share, rng)
             if best is None or best.left > (1 - _LEAST) * left.energy:
                 break
@@ -111,13 +113,27 @@ def _standing_out(left: Measured, share: float) -> _Samples | None:
 
 def _followed(parents: Sequence[Source], samples: _Samples, rng: np.random.Generator) -> list[Source]:
     """The best candidates, each where it explains most of the samples that are its own."""
-    scanned = samples.measured.at_tones(_TONES[0])
-    candidates = [one for parent in parents for one in _images(parent, samples.measured)]
-    projected = _core.source_project(*scanned.geometry, *stacked(candidates), scanned.channels)
-    scores = np.abs(projected.sum(axis=(1, 2)))
-    order, size = np.argsort(-scores), samples.measured.wavelength
-    starts = _apart((candidates[i] for i in order), size, _FOLLOWED)
+    images = [_images(parent, samples.measured) for parent in parents]
+    places, turns = (np.concatenate(parts) for parts in zip(*images, strict=True))
+    order, size = np.argsort(-_scores(places, turns, samples)), samples.measured.wavelength
+    starts = _apart((plain_source(places[i], turns[i]) for i in order), size, _FOLLOWED)
     return _apart(for_each(lambda one, _: _climbed(one, samples), starts, rng), _SAME * size, _FOLLOWED)
+
+
+def _scores(places: Floats, turns: Floats, samples: _Samples) -> Floats:
+    """``[C]``: how well the waves of sources there, ``[C, 3]`` and ``[C, 3, 3]``, add up to the samples."""
+    scanned = samples.measured.at_tones(_TONES[0])
+    rows, antennas = np.nonzero(samples.chosen)
+    users, offsets, channels = scanned.positions[rows], scanned.offsets[antennas], scanned.channels[rows, antennas]
+    wavenumbers = 2 * np.pi / SPEED_OF_LIGHT * scanned.frequencies
+    out = []
+    for first in range(0, len(places), _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        rays = users - places[chunk, None] - offsets @ turns[chunk].swapaxes(1, 2)
+        distance = np.sqrt(np.einsum("lsc,lsc->ls", rays, rays))
+        sums = [np.exp(1j * k * distance) @ tone for k, tone in zip(wavenumbers, channels.T, strict=True)]
+        out.append(np.abs(np.sum(sums, axis=0)))
+    return np.concatenate(out)
 
 
 def _apart(sources: Iterable[Source], least: float, most: int) -> list[Source]:
@@ -131,8 +147,9 @@ def _apart(sources: Iterable[Source], least: float, most: int) -> list[Source]:
     return out
 
 
-def _images(parent: Source, measured: Measured) -> list[Source]:
-    """The source itself, and its images in upright planes as far from the samples as their delay tells."""
+def _images(parent: Source, measured: Measured) -> tuple[Floats, Floats]:
+    """Places ``[C, 3]`` and rotations ``[C, 3, 3]`` of the source itself, and of its images in upright planes as far
+    from the samples as their delay tells."""
     distance = parent.rays(measured)[0].mean(axis=1)
     wavenumbers = 2 * np.pi / SPEED_OF_LIGHT * measured.frequencies
     aligned = measured.channels * np.exp(1j * distance[:, None] * wavenumbers)[:, None]
@@ -143,18 +160,17 @@ def _images(parent: Source, measured: Measured) -> list[Source]:
     angle = _TURN * measured.wavelength / max(float(np.max(np.ptp(measured.positions, axis=0))), measured.wavelength)
     angles = np.arange(0.0, 2 * np.pi, angle)
     around = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
-    out = [plain_source(parent.position, parent.rotation)]
+    places, turns = [parent.position[None]], [parent.rotation[None]]
     for reach in length + resolution(measured) * _RANGES:
         flat = reach * abs(reach) - (parent.position[2] - user[2]) ** 2
         if flat <= 0:
             continue
         moves = np.append(user[:2], parent.position[2]) + np.sqrt(flat) * around - parent.position
         sizes = np.linalg.norm(moves, axis=1)
-        for move, size in zip(moves, sizes, strict=True):
-            if size > 1e-3:
-                mirror = np.eye(3) - 2 * np.outer(move, move) / size**2
-                out.append(plain_source(parent.position + move, mirror @ parent.rotation))
-    return out
+        normals = (moves / np.maximum(sizes, 1e-30)[:, None])[sizes > 1e-3]
+        places.append(parent.position + moves[sizes > 1e-3])
+        turns.append(parent.rotation - 2 * normals[:, :, None] * (normals @ parent.rotation)[:, None])
+    return np.concatenate(places), np.concatenate(turns)
 
 
 def _climbed(source: Source, samples: _Samples) -> Source:
