@@ -15,7 +15,7 @@ from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical import edges, gates, rounds
 from wavefix.training.spherical.antennas import chosen_antennas
 from wavefix.training.spherical.search import alike
-from wavefix.training.spherical.state import Measured, Source, add, energy, residual
+from wavefix.training.spherical.state import Gate, Measured, Source, add, energy, residual
 from wavefix.training.spherical.system import fit_gains, refine
 from wavefix.training.spherical.twins import explained_anew, upright
 
@@ -96,6 +96,68 @@ def test_a_group_of_pieces_is_replaced_by_a_path_and_its_mirror_image() -> None:
     found = rounds.regroup([other, *pieces], measured, 5e-3, 4, np.random.default_rng(1))
     assert len(found) == 3
     assert residual(found, measured).energy < 1.1 * street({}).energy  # the noise alone
+
+
+def edge_at(place: np.ndarray) -> np.ndarray:
+    """The upright one there, steep."""
+    return 300 * np.array([-place[1], place[0], 0.0, 0.0, 0.0, -1.0])
+
+
+def slit(width: float) -> Gate:
+    """Lit between two upright edges a fifth of the way to the zone: shadows move by four times as much as antennas."""
+    middle, side = 0.8 * BESIDE[:2], np.array([-BESIDE[1], BESIDE[0]]) / np.hypot(*BESIDE[:2])
+    return Gate(np.array([sign * edge_at(middle + sign * width / 2 * side) for sign in (-1, 1)]), ((1, 2),))
+
+
+def test_a_pair_that_hardly_any_location_sees_with_every_antenna_is_told_apart() -> None:
+    """And one in twenty samples contradicts, as those on the wrong side of an edge do."""
+    measured = street({}, 1500)
+    pair = [replace(plain(BESIDE, 60.0 + 0j), gate=slit(0.3)), replace(plain(BELOW, -30.0 + 12j), gate=slit(0.3))]
+    lit = pair[0].gate_values(measured) > 0.5
+    assert lit.any(axis=1).mean() > 0.2
+    assert lit.all(axis=1).sum() < 12
+    add(pair, measured)
+    measured.channels[np.random.default_rng(2).random(lit.shape) < 0.05] = 0.0
+    middle = (BESIDE + BELOW) / 2
+    pieces = [replace(plain(middle + step * np.eye(3)[2], 15.0 + 0j), gate=slit(0.3)) for step in (-0.5, 0.0, 0.5)]
+    group = refine(pieces, measured, 20)[0]
+    left = residual(group, measured)
+    found, gain = explained_anew(group, left, 0.01 * left.energy, np.random.default_rng(1))
+    assert gain > 0
+    assert sorted(abs(one.position[2]) for one in found) == pytest.approx([7.5, 10.5], abs=0.1)
+
+
+def test_factors_of_locations_and_of_antennas_multiply() -> None:
+    measured, rng = street({tuple(BESIDE): 60.0 + 0j}, 20), np.random.default_rng(3)
+    rows, samples = rng.uniform(0.5, 1, 20), rng.uniform(0, 1, (20, 16))
+    both = measured.weighted(rows).weighted(samples)
+    np.testing.assert_allclose(both.factors, rows[:, None] * samples)
+    left = residual([plain(BESIDE, 60.0 + 0j)], both)
+    assert left.energy < 1.1 * street({}, 20).energy
+
+
+def test_sources_seen_from_different_places_are_no_group_unless_they_are_one_path() -> None:
+    measured = street({}, 1500)
+    sides = [Gate(edge_at(0.02 * BESIDE)[None], ((sign,),)) for sign in (1, -1)]
+    beside = plain(BESIDE + np.array([0.0, 2.0, 0.0]), 30.0 + 0j)
+    for second, together in ((beside, False), (plain(BESIDE, 30.0 + 0j), True)):
+        groups = alike([replace(plain(BESIDE, 60.0 + 0j), gate=sides[0]), replace(second, gate=sides[1])], measured)
+        assert (len(groups) == 1) == together
+    assert len(alike([plain(BESIDE, 60.0 + 0j), replace(beside, gate=sides[1])], measured)) == 1
+
+
+def test_lines_that_part_nothing_go_when_edges_are_placed() -> None:
+    pair, measured = behind_a_wall()
+    gate = gates.grow_together(pair, measured, 1e-3 * measured.energy, 4)
+    line, (leaf,) = gate.lines[0], gate.leaves[0]
+    soft = [np.append(-logit * BESIDE / (BESIDE @ BESIDE), np.zeros(3)) for logit in (3.0, 2.0)]  # the same everywhere
+    wrong = replace(gate, lines=np.array([moved_line(line, 0.01), *soft]), leaves=((leaf, 2), (leaf, -2, 3)))
+    crowded = [replace(one, gate=wrong) for one in pair]
+    placed = crowded
+    for _ in range(2):
+        placed = edges.place_edges(placed, measured, chosen_antennas(measured, 8), np.inf, number_worth=1.0)
+        assert [one.gate.numbers for one in placed] == [3, 3]
+    assert np.count_nonzero((placed[0].gate_values(measured) > 0.5) != wall(pair[0], measured)) < 5  # of 14 400
 
 
 def varying(position: np.ndarray, gain: complex, slopes: tuple[float, float], measured: Measured) -> Source:

@@ -20,6 +20,27 @@ constexpr std::size_t fewest = 8, nearest = 1000;  // samples that tell where a 
 constexpr std::size_t one_in = 32;                 // or so many, where that is more
 constexpr std::size_t fewest_numbers = 3;          // an upright line has two and a steepness, any line two more
 constexpr double soft = 5.0;                       // largest logit next to a line where its parting begins
+constexpr double hopeless = 4.0;  // times the price before, from which placing lines anew does not bring it down
+
+/// The tree with everything on one side of a line, and without the lines that part nothing then.
+GateTree without_line(const GateTree& gate, Eigen::Index line, bool above) {
+  GateTree out = with_side(gate, line, above);
+  std::vector<int> number(std::size_t(gate.lines.rows()), 0);
+  for (const auto& leaf : out.leaves) {
+    for (const int one : leaf) number[std::size_t(std::abs(one) - 1)] = 1;
+  }
+  Eigen::Index kept = 0;
+  for (std::size_t t = 0; t < number.size(); ++t) {
+    if (number[t] == 0) continue;
+    out.lines.row(kept) = gate.lines.row(Eigen::Index(t));
+    number[t] = int(++kept);
+  }
+  out.lines.conservativeResize(kept, Eigen::NoChange);
+  for (auto& leaf : out.leaves) {
+    for (int& one : leaf) one = (one > 0 ? 1 : -1) * number[std::size_t(std::abs(one) - 1)];
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -156,6 +177,25 @@ void GateSamples::place(GateTree& gate, double number_worth) const {
         sharpen(trial, line);
         const double after = price(trial, number_worth);
         if (after < current) gate = std::move(trial), current = after;
+      }
+    }
+  }
+}
+
+/// A line that went where another should be leaves that one no place: without it, what is left is placed anew.
+void GateSamples::simplify(GateTree& gate, double number_worth) const {
+  double current = price(gate, number_worth);
+  bool fewer = true;
+  while (fewer) {
+    fewer = false;
+    for (Eigen::Index line = 0; line < gate.lines.rows() && !fewer; ++line) {
+      for (const bool above : {false, true}) {
+        GateTree trial = without_line(gate, line, above);
+        if (trial.leaves.empty() || !(price(trial, number_worth) < hopeless * current)) continue;
+        place(trial, number_worth);
+        const double after = price(trial, number_worth);
+        if (after < current) gate = std::move(trial), current = after, fewer = true;
+        if (fewer) break;
       }
     }
   }

@@ -121,7 +121,10 @@ class GateGrowth {
       if (!(cost - after >= options_.least_gain)) break;
       gate = trial, cost = after;
     }
-    if (options_.number_worth > 0.0) all_.place(gate, options_.number_worth);
+    if (options_.number_worth > 0.0) {
+      all_.place(gate, options_.number_worth);
+      all_.simplify(gate, options_.number_worth);
+    }
     return all_.gate_of(gate, options_.number_worth > 0.0);
   }
 

@@ -61,14 +61,19 @@ def worth(source: Source, measured: Measured) -> float:
 
 
 def edge_distances(source: Source, measured: Measured) -> Floats:
-    """``[n]``: meters to the nearest shadow boundary of any of the antennas, along the zone's steepest way there."""
+    """``[n]``: meters to the nearest shadow boundary of any of the antennas, along the zone's steepest way there: of a
+    line where the gate differs on its two sides."""
     arms, out = source.arms(measured.offsets), np.full(len(measured.positions), np.inf)
-    for line in source.gate.lines:
+    for number, line in enumerate(source.gate.lines, 1):
+        below, above = (
+            replace(source, gate=source.gate.with_side(side * number)).gate_values(measured) for side in (-1, 1)
+        )
         moment, direction = line[:3], line[3:]
         across = moment + np.cross(direction, measured.positions)
         logits = (measured.positions @ moment)[:, None] - across @ arms.T
         slopes = np.linalg.norm(moment - np.cross(arms, direction), axis=1)
-        out = np.minimum(out, np.min(np.abs(logits) / np.maximum(slopes, 1e-30), axis=1))
+        distances = np.abs(logits) / np.maximum(slopes, 1e-30)
+        out = np.minimum(out, np.min(np.where(np.abs(above - below) > 0.5, distances, np.inf), axis=1))
     return out
 
 

@@ -55,7 +55,7 @@ _CLIPPED = 2.0  # times the median energy left, that a location counts in the la
 _NOTHING = 1e-7  # of the whole, that no source is needed for
 _FINISH_LOCATIONS, _FINISH_ANTENNAS = 1000, 10  # of a joint step at the end
 _FINISH_GATE_ANTENNAS, _FINISH_SAMPLES = 32, 90_000  # of the last gates
-_FOR_EDGES = 0.15  # of the time for the last steps, for placing edges after them
+_FOR_EDGES, _PLACINGS = 0.15, 3  # of the time for the last steps, for placing edges after them; how often, at most
 _WINDOWED, _WINDOWS = (0, 2), 2  # of the last passes, those that look behind narrow windows; sources there, at most
 _FINISH_SHARES = (2e-3, 5e-4, 5e-4)  # of what is left, that an edge must explain
 
@@ -300,7 +300,7 @@ def finish(
             penalty = moves / held.energy
         if number in _WINDOWED:
             with stages("windows"):
-                keep(through_windows(best.sources, moved, min(_WINDOWS, max_sources - len(best.sources))))
+                keep(through_windows(best.sources, moved, min(_WINDOWS, max_sources - len(best.sources)), early))
         thin, wide = moved.part(slice(None), few), moved.part(rows, antennas)
         with stages("finish: refine"):
             where = thin.weighted(clipping(best.sources, thin))
@@ -314,5 +314,9 @@ def finish(
         moved_held, moves = errors.most_probable(best.sources, held)
         whole = errors.most_probable(best.sources, measured)[0] if errors.std else everything
         # whatever the held-out locations say, of which few are next to an edge
-        placed = place_edges(best.sources, whole, few, deadline, number_worth=1.0)
+        placed = best.sources
+        for _ in range(_PLACINGS):  # an edge in the wrong place hides where those of like paths are
+            before, placed = placed, place_edges(placed, whole, few, deadline, number_worth=1.0)
+            if all(one is other for one, other in zip(before, placed, strict=True)):
+                break
         return State(placed, errors_of(placed, moved_held, moves / held.energy))

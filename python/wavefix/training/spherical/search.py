@@ -25,6 +25,7 @@ _REACHES = 0.25, 0.5, 1.0, 1.0  # of the farthest location's distance, that it e
 _GROWN = 12  # candidates that are grown
 _SAME = 2.0  # radians of phase difference below which two sources are one
 TWINS, _COMPARED = 4.0, 400  # radians below which a wave is like another, and the locations where this is measured
+_TOGETHER = 0.1  # of the locations that see the weaker one of a group, that see both
 _ONE_PLACE = 1.0  # radians below which one is a piece of the same path
 _ALIKE = 6.0  # radians below which they are not added in one round
 
@@ -97,15 +98,22 @@ def phase_differences(sources: Sequence[Source], measured: Measured) -> Floats:
 
 def alike(sources: Sequence[Source], measured: Measured) -> list[list[int]]:
     """Groups of sources, the strongest first in each, from which the phases of the others hardly differ where these are
-    seen; every source is in one of them."""
+    seen, in part with it or as pieces of its path; every source is in one of them."""
     few = spread_locations(measured, _COMPARED)
     phases = measured.wavenumber * np.stack([source.rays(few)[0] for source in sources])
     seen = np.stack([source.gate_values(few).mean(axis=1) > 0.5 for source in sources])
     strength = [source.strength(few) for source in sources]
+
+    def difference(i: int, leader: int) -> float:
+        own = seen[i]
+        if not own.any():
+            return np.inf
+        turns = float(np.std((phases[i] - phases[leader])[own]))
+        return turns if turns < _ONE_PLACE or np.mean(seen[leader][own]) > _TOGETHER else np.inf
+
     groups: list[list[int]] = []
     for i in np.argsort(strength)[::-1]:
-        leaders = [group[0] for group in groups]
-        differences = [np.std((phases[i] - phases[leader])[seen[i]]) if seen[i].any() else np.inf for leader in leaders]
+        differences = [difference(i, group[0]) for group in groups]
         closest = int(np.argmin(differences)) if groups else 0
         if groups and differences[closest] < TWINS:
             groups[closest].append(int(i))

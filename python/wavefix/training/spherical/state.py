@@ -80,7 +80,8 @@ class Measured:
         """With each location multiplied by its factor, ``factors [n]``, or each antenna there, ``[n, A]``."""
         each = np.empty(self.channels.shape[:2])
         each[...] = factors.reshape(len(factors), -1)
-        return replace(self, channels=self.channels * each.astype(np.float32)[..., None], factors=each)
+        both = each if self.factors is None else self.factors * each
+        return replace(self, channels=self.channels * each.astype(np.float32)[..., None], factors=both)
 
     def with_channels(self, channels: Channels) -> Measured:
         return replace(self, channels=channels)
@@ -140,6 +141,11 @@ class Gate:
     @property
     def dark(self) -> bool:
         return not self.leaves
+
+    def with_side(self, side: int) -> Gate:
+        """With everything on one side of the line of that number, signed as in leaves."""
+        kept = (leaf for leaf in self.leaves if -side not in leaf)
+        return replace(self, leaves=tuple(tuple(line for line in leaf if line != side) for leaf in kept))
 
     @property
     def numbers(self) -> int:

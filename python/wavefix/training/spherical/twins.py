@@ -13,7 +13,7 @@ from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.beams import unambiguous_range
 from wavefix.training.spherical.cells import at_aliases, at_best_alias, plain_source
 from wavefix.training.spherical.panels import fixed
-from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, some_of
+from wavefix.training.spherical.state import Floats, Gate, Measured, Source, add, sample_energies, some_of
 from wavefix.training.spherical.system import fit_gains, refine, shaded_as
 
 
@@ -31,11 +31,12 @@ def _upright(count: int) -> Floats:
 _ROWS, _ANTENNAS, _TONES = 120, 8, 16  # of a group's refinement
 _SCANNED = 60, 6  # locations and subcarriers of the scan for the second one
 _MOST = 6  # sources of a group, of which more are not one path's: of 8 and 11 in a room none was explained by fewer
-_LEAST_ROWS = 12
+_LEAST_ROWS, _PARTLY = 12, 0.2  # locations that see a source, and antennas with which one sees it in part
 _REACH = np.geomspace(0.01, 0.6, 10)  # of the source's distance, how far from it the second one may be
 _STARTS = 2
 _FIXES = 2  # of the array between its panels
 _ITERATIONS = 20
+_CLIPPED = 4.0  # times the median energy left, that a sample counts
 _FAILURES = 2  # sources of a group that explain nothing, one after the other: no more are tried
 _SHUT = 0.02  # of the samples, that a gate must shut out to be tried beside none
 _UPRIGHT = _upright(3600)
@@ -49,15 +50,10 @@ def explained_anew(
     where the first of the group is seen, and by how much energy they do it better. Each must explain ``least_gain``:
     there may be fewer than in the group, or two in place of one. The group and 0 where it is large, too few locations
     see the first or one is not better as two."""
-    if len(group) > _MOST:
+    where = _where_seen(group[0], left, rng) if len(group) <= _MOST else None
+    if where is None:
         return list(group), 0.0
-    lit = np.flatnonzero(group[0].gate_values(left).min(axis=1) > 0.5)  # with every antenna
-    if len(lit) < _LEAST_ROWS:
-        return list(group), 0.0
-    rows = some_of(lit, _ROWS, rng)
-    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, max(_ANTENNAS, 2 * left.panels)).round().astype(np.intp))
-    own = left.part(rows, antennas).at_tones(_TONES)
-    share = own.channels.size / (len(lit) * left.channels[0].size)
+    own, share = where
     least_gain *= share
     before = own.energy
     if len(group) == 1 and before < least_gain:
@@ -87,6 +83,29 @@ def explained_anew(
         return list(group), 0.0
     shaded = [shaded_as(source, shadow, left) for source, shadow in zip(best.varying, shadows, strict=True)]
     return shaded, (before - best.cost) / share
+
+
+def _where_seen(source: Source, left: Measured, rng: np.random.Generator) -> tuple[Measured, float] | None:
+    """What is left where the source is seen, at some of the locations, antennas and subcarriers, and which part of all
+    that is; None where few locations see it."""
+    lit = source.gate_values(left) > 0.5
+    seen, partly = np.flatnonzero(lit.all(axis=1)), np.flatnonzero(lit.mean(axis=1) > _PARTLY)
+    if len(seen) < _ROWS <= len(partly):  # light that moves as far as it is wide: few see it with every antenna
+        seen = partly
+    if len(seen) < _LEAST_ROWS:
+        return None
+    rows = some_of(seen, _ROWS, rng)
+    antennas = np.unique(np.linspace(0, len(left.offsets) - 1, max(_ANTENNAS, 2 * left.panels)).round().astype(np.intp))
+    own, chosen = left.part(rows, antennas).at_tones(_TONES), lit[np.ix_(rows, antennas)]
+    share = np.count_nonzero(chosen) * len(own.frequencies) / (np.count_nonzero(lit[seen]) * len(left.frequencies))
+    return own.weighted(chosen * _clipping(own, chosen)), share
+
+
+def _clipping(left: Measured, chosen: NDArray[np.bool_]) -> Floats:
+    """``[n, A]``: factors that leave no sample more than some times the median energy of those chosen. What is on the
+    wrong side of an edge has most of the energy that a group leaves, and others would explain just that."""
+    each = np.maximum(sample_energies(left.channels).astype(np.float64), 1e-30)
+    return np.asarray(np.sqrt(np.minimum(1.0, _CLIPPED * np.median(each[chosen]) / each)))
 
 
 def _at_one_alias(group: Sequence[Source], own: Measured, period: float) -> list[Source]:
