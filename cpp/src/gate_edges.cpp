@@ -183,22 +183,19 @@ void GateSamples::place(GateTree& gate, double number_worth) const {
 }
 
 /// A line that went where another should be leaves that one no place: without it, what is left is placed anew.
-void GateSamples::simplify(GateTree& gate, double number_worth) const {
-  double current = price(gate, number_worth);
-  bool fewer = true;
-  while (fewer) {
-    fewer = false;
-    for (Eigen::Index line = 0; line < gate.lines.rows() && !fewer; ++line) {
-      for (const bool above : {false, true}) {
-        GateTree trial = without_line(gate, line, above);
-        if (trial.leaves.empty() || !(price(trial, number_worth) < hopeless * current)) continue;
-        place(trial, number_worth);
-        const double after = price(trial, number_worth);
-        if (after < current) gate = std::move(trial), current = after, fewer = true;
-        if (fewer) break;
-      }
+bool GateSamples::simplify(GateTree& gate, double number_worth) const {
+  const double current = price(gate, number_worth);
+  for (Eigen::Index line = 0; line < gate.lines.rows(); ++line) {
+    for (const bool above : {false, true}) {
+      GateTree trial = without_line(gate, line, above);
+      if (trial.leaves.empty() || !(price(trial, number_worth) < hopeless * current)) continue;
+      place(trial, number_worth);
+      if (!(price(trial, number_worth) < current)) continue;
+      gate = std::move(trial);
+      return true;
     }
   }
+  return false;
 }
 
 }  // namespace wavefix

@@ -55,8 +55,8 @@ class GateSamples {
   void resettle(GateTree& gate) const;
   /// Each line to where it parts the samples next to it; never at a higher price than before.
   void place(GateTree& gate, double number_worth) const;
-  /// Fewer lines, where those that are left can be placed so that the price is no higher.
-  void simplify(GateTree& gate, double number_worth) const;
+  /// Without one of the lines, where those that are left can be placed at a lower price; whether there is such a one.
+  bool simplify(GateTree& gate, double number_worth) const;
 
  private:
   GateSamples part(const std::vector<std::size_t>& chosen) const;

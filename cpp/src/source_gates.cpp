@@ -123,7 +123,8 @@ class GateGrowth {
     }
     if (options_.number_worth > 0.0) {
       all_.place(gate, options_.number_worth);
-      all_.simplify(gate, options_.number_worth);
+      while (all_.simplify(gate, options_.number_worth)) {
+      }
     }
     return all_.gate_of(gate, options_.number_worth > 0.0);
   }

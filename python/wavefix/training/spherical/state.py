@@ -44,6 +44,12 @@ class Measured:
         return 2 * np.pi * self.reference / SPEED_OF_LIGHT
 
     @property
+    def wavenumbers(self) -> Floats:
+        """``[K]``: of the subcarriers."""
+        out: Floats = 2 * np.pi / SPEED_OF_LIGHT * self.frequencies
+        return out
+
+    @property
     def wavelength(self) -> float:
         return 2 * np.pi / self.wavenumber
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical.beams import unambiguous_range
 from wavefix.training.spherical.cells import at_aliases, at_best_alias, plain_source
 from wavefix.training.spherical.panels import fixed
@@ -197,8 +196,7 @@ def _second(source: Source, own: Measured, least_gain: float) -> list[Source]:
 def _waves(source: Source, measured: Measured, tones: NDArray[np.intp]) -> NDArray[np.complex128]:
     """``[n * A * tones, M]``: what each coefficient of the gain sends."""
     distance, direction = source.rays(measured)
-    wavenumbers: Floats = 2 * np.pi / SPEED_OF_LIGHT * measured.frequencies[tones]
-    phases = np.exp(-1j * distance[:, :, None] * wavenumbers)
+    phases = np.exp(-1j * distance[:, :, None] * measured.wavenumbers[tones])
     gains = source.monomials(direction) / distance[..., None]
     if measured.factors is not None:
         gains *= measured.factors[..., None]

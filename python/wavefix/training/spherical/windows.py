@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wavefix.constants import SPEED_OF_LIGHT
 from wavefix.training.spherical import gates
 from wavefix.training.spherical.beams import resolution
 from wavefix.training.spherical.cells import explained, plain_source
@@ -125,13 +124,12 @@ def _scores(places: Floats, turns: Floats, samples: _Samples) -> Floats:
     scanned = samples.measured.at_tones(_TONES[0])
     rows, antennas = np.nonzero(samples.chosen)
     users, offsets, channels = scanned.positions[rows], scanned.offsets[antennas], scanned.channels[rows, antennas]
-    wavenumbers = 2 * np.pi / SPEED_OF_LIGHT * scanned.frequencies
     out = []
     for first in range(0, len(places), _CHUNK):
         chunk = slice(first, first + _CHUNK)
         rays = users - places[chunk, None] - offsets @ turns[chunk].swapaxes(1, 2)
         distance = np.sqrt(np.einsum("lsc,lsc->ls", rays, rays))
-        sums = [np.exp(1j * k * distance) @ tone for k, tone in zip(wavenumbers, channels.T, strict=True)]
+        sums = [np.exp(1j * k * distance) @ tone for k, tone in zip(scanned.wavenumbers, channels.T, strict=True)]
         out.append(np.abs(np.sum(sums, axis=0)))
     return np.concatenate(out)
 
@@ -151,10 +149,9 @@ def _images(parent: Source, measured: Measured) -> tuple[Floats, Floats]:
     """Places ``[C, 3]`` and rotations ``[C, 3, 3]`` of the source itself, and of its images in upright planes as far
     from the samples as their delay tells."""
     distance = parent.rays(measured)[0].mean(axis=1)
-    wavenumbers = 2 * np.pi / SPEED_OF_LIGHT * measured.frequencies
-    aligned = measured.channels * np.exp(1j * distance[:, None] * wavenumbers)[:, None]
+    aligned = measured.channels * np.exp(1j * distance[:, None] * measured.wavenumbers)[:, None]
     detours = resolution(measured) / 16 * np.arange(-16, 81)
-    powers = np.sum(np.abs(aligned @ np.exp(1j * np.outer(wavenumbers, detours))) ** 2, axis=(0, 1))
+    powers = np.sum(np.abs(aligned @ np.exp(1j * np.outer(measured.wavenumbers, detours))) ** 2, axis=(0, 1))
     row = int(np.argmax(energies(measured.channels)))
     user, length = measured.positions[row], float(distance[row] + detours[np.argmax(powers)])
     angle = _TURN * measured.wavelength / max(float(np.max(np.ptp(measured.positions, axis=0))), measured.wavelength)
