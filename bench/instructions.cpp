@@ -51,7 +51,7 @@ bool run(const Kernels& kernels, const std::string& name, Inputs& in) {
     for (std::size_t c = 0; c < 8; ++c) {
       columns[c] = in.integers.data() + 256 * c, products[c] = in.products.data() + 32 * c;
     }
-    measured_kernel([&] { kernels.pair_products({in.integers.data(), 256, columns, products, 8, false}); });
+    measured_kernel([&] { kernels.pair_products({{in.integers.data(), nullptr}, {256, 0}, columns, products, 8}); });
   } else if (name == "screen") {  // 8 queries
     const ScreenBounds bounds{1.0f, 0.5f, -1.0f, 0.0f};
     const ScreenBounds* all[8];

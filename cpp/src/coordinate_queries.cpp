@@ -38,7 +38,11 @@ std::vector<double> multiply(const Coordinates& coordinates, const std::vector<c
 CoordinateQueries::CoordinateQueries(const Coordinates& coordinates, View<const cfloat, 3> queries,
                                      const std::vector<QueryFacts>& facts, const std::vector<std::size_t>& which,
                                      Similarity similarity, std::size_t k, const Execution& execution)
-    : columns(which.size(), coordinates.levels() / 2, similarity), errors(which.size()), score_bounds(which.size()) {
+    : columns(coordinates.in_bytes() ? 0 : which.size(), coordinates.levels() / 2, similarity),
+      bytes(coordinates.in_bytes() ? which.size() : 0, coordinates.levels() / 2, similarity),
+      starts(coordinates.in_bytes() ? 2 * which.size() * bytes.per_query : 0),
+      errors(which.size()),
+      score_bounds(which.size()) {
   for (const std::size_t query : which) {
     channels.push_back(queries.row(query));
     norms.push_back(facts[query].norm);
@@ -54,11 +58,30 @@ CoordinateQueries::CoordinateQueries(const Coordinates& coordinates, View<const 
   });
 }
 
+Coordinates::Query CoordinateQueries::fill_bytes(const Coordinates& coordinates, std::size_t index) {
+  const Coordinates::Query found = coordinates.project(channels[index], norms[index], bytes.plain(index));
+  bytes.turn(index);
+  for (std::size_t part = 0; part < bytes.per_query; ++part) {
+    const std::int8_t* const column = bytes.of(index) + part * bytes.stride;
+    const std::size_t at = index * bytes.per_query + part;
+    starts[at] = -128 * std::accumulate(column, column + coordinates.lead(), 0);
+    // may overflow, as the sum that begins with it does
+    const auto all = static_cast<unsigned>(std::accumulate(column, column + coordinates.levels(), 0));
+    starts[starts.size() / 2 + at] = static_cast<int>(0u - 128u * all);
+  }
+  return found;
+}
+
 void CoordinateQueries::fill(const Coordinates& coordinates, std::size_t index, const double* values) {
-  const double norm = norms[index], scale = norm / (Coordinates::length * Coordinates::length);
-  const Coordinates::Query found = coordinates.project(values, channels[index], norm, columns.plain(index));
-  columns.turn(index);
-  const double rounding = found.rounding * norm;
+  const double norm = norms[index];
+  Coordinates::Query found;
+  if (coordinates.in_bytes()) {
+    found = fill_bytes(coordinates, index);
+  } else {
+    found = coordinates.project(values, channels[index], norm, columns.plain(index));
+    columns.turn(index);
+  }
+  const double scale = norm * found.unit, rounding = found.rounding * norm;
   errors[index] = {{scale, rounding, found.lead_tail * norm, 0.0, true},
                    {scale, rounding, found.tail * norm, 0.0, true}};
   const bool leads = coordinates.lead() < coordinates.levels();

@@ -17,35 +17,6 @@
 namespace wavefix {
 namespace {
 
-/// The queries that a block of entries is multiplied with at a time.
-struct Group {
-  std::size_t n = 0;
-  std::size_t query[group_columns];
-  const std::int16_t* columns[group_columns];
-  float* products[group_columns];
-  const float* reals[group_columns];
-  const ScreenBounds* bounds[group_columns];
-  unsigned wanted[group_columns];
-
-  void add(std::size_t index, const QueryColumns<std::int16_t>& from, float* scratch) {
-    for (std::size_t part = 0; part < from.per_query; ++part) {
-      columns[n * from.per_query + part] = from.of(index) + part * from.stride;
-      products[n * from.per_query + part] = scratch + (n * from.per_query + part) * block_rows;
-    }
-    reals[n] = products[n * from.per_query], query[n++] = index;
-  }
-
-  /// By all coordinates of a block, once.
-  void screen(const Coordinates& coordinates, std::size_t block, std::size_t per_query) {
-    const std::size_t lead = coordinates.lead(), others = coordinates.levels() - lead, parts = n * per_query;
-    kernels().pair_products({coordinates.leading(block), lead, columns, products, parts, false});
-    for (std::size_t part = 0; part < parts; ++part) columns[part] += lead;
-    if (others > 0) kernels().pair_products({coordinates.others(block), others, columns, products, parts, true});
-    kernels().screen({coordinates.norms(block), coordinates.inverse_norms(block), coordinates.tails(block), reals,
-                      bounds, n, per_query == 2, wanted});
-  }
-};
-
 /// The `most` blocks of highest score.
 void find_highest(const float* scores, std::size_t blocks, std::size_t most,
                   std::vector<std::pair<float, std::size_t>>& highest) {
@@ -74,12 +45,11 @@ std::unique_ptr<float[]> Dictionary::Entries::score(const CoordinateQueries& que
   parallel_for(ranges.items * groups, execution, [&](std::size_t item, int) {
     float products[group_columns * block_rows], found[group_columns];
     const std::size_t first = item % groups * together;
-    Group group;
-    for (std::size_t i = first; i < std::min(n, first + together); ++i) group.add(i, queries.columns, products);
+    QueryGroup group;
+    for (std::size_t i = first; i < std::min(n, first + together); ++i) group.add(i, queries, products);
     for (std::size_t block = ranges.begin(item / groups); block < ranges.end(item / groups); ++block) {
       const float* const tails = lead < coordinates.levels() ? coordinates.lead_tails(block) : coordinates.tails(block);
-      kernels().pair_products(
-          {coordinates.leading(block), lead, group.columns, group.products, group.n * per_query, false});
+      group.multiply(coordinates, block, false);
       kernels().score({coordinates.norms(block), tails, group.reals, queries.score_bounds.data() + first, group.n,
                        per_query == 2, found});
       for (std::size_t i = 0; i < group.n; ++i) scores[(first + i) * blocks() + block] = found[i];
@@ -88,30 +58,66 @@ std::unique_ptr<float[]> Dictionary::Entries::score(const CoordinateQueries& que
   return scores;
 }
 
-/// Compares a block by all coordinates, with those of the queries from `first` on that `chosen` has a bit for.
-void Dictionary::Entries::compare(const CoordinateQueries& queries, std::size_t block, std::size_t first,
-                                  std::uint64_t chosen, std::size_t k, SearchWorker& worker) const {
+/// The queries from `first` on that `chosen` has a bit for, with their limits.
+void Dictionary::Entries::gather(const CoordinateQueries& queries, std::size_t first, std::uint64_t chosen,
+                                 std::size_t k, SearchWorker& worker, QueryGroup& group) const {
+  group.clear();
+  for (std::size_t i = first; chosen != 0; ++i, chosen >>= 1) {
+    if ((chosen & 1u) == 0 || worker.shortlists[i].given_up) continue;
+    group.bounds[group.n] = &limit_bounds(queries, i, k, worker);
+    group.add(i, queries, worker.products.data());
+  }
+}
+
+/// The bounds of a query at its limit.
+const ScreenBounds& Dictionary::Entries::limit_bounds(const CoordinateQueries& queries, std::size_t i, std::size_t k,
+                                                      SearchWorker& worker) const {
+  SearchWorker::Bounds& bounds = worker.bounds[i];
+  const double limit = worker.shortlists[i].limit(k);
+  if (limit != bounds.limit) {
+    bounds = {queries.screeners[i].bounds(queries.errors[i].all, coordinates.reference(), limit), limit};
+  }
+  return bounds.all;
+}
+
+/// Compares a block with a group by all coordinates; false if some of its queries were given up.
+bool Dictionary::Entries::compare(const CoordinateQueries& queries, std::size_t block, Similarity similarity,
+                                  std::size_t k, SearchWorker& worker, QueryGroup& group) const {
+  if (group.n == 0) return true;
   const std::size_t begin = block * block_rows;
   const EntryBlock entries{nullptr, energies.data() + begin, norms.data() + begin};
   const unsigned present = first_bits(std::min(block_rows, count - begin));
-  Group group;
-  for (std::size_t i = first; chosen != 0; ++i, chosen >>= 1) {
-    if ((chosen & 1u) == 0 || worker.shortlists[i].given_up) continue;
-    SearchWorker::Bounds& bounds = worker.bounds[i];
-    const double limit = worker.shortlists[i].limit(k);
-    if (limit != bounds.limit) {
-      bounds = {queries.screeners[i].bounds(queries.errors[i].all, coordinates.reference(), limit), limit};
-    }
-    group.bounds[group.n] = &bounds.all;
-    group.add(i, queries.columns, worker.products.data());
-  }
-  if (group.n > 0) group.screen(coordinates, block, queries.columns.per_query);
+  bool all = true;
+  group.screen(coordinates, block);
   for (std::size_t at = 0; at < group.n; ++at) {
     const std::size_t i = group.query[at];
-    queries.screeners[i].list(group.wanted[at] & present, group.reals[at], queries.errors[i].all, entries,
-                              coordinates.tails(block), begin, worker.shortlists[i]);
-    worker.shortlists[i].give_up_beyond(k, most_candidates(k));
+    const unsigned wanted = group.wanted[at] & present;
+    if (wanted == 0) continue;
+    queries.screeners[i].list(wanted, group.reals[at], queries.errors[i].all, entries, coordinates.tails(block), begin,
+                              worker.shortlists[i]);
+    tighten(queries, i, similarity, k, worker);
+    limit_bounds(queries, i, k, worker);
+    all = all && !worker.shortlists[i].given_up;
   }
+  return all;
+}
+
+/// A list that bounds leave too long gets a limit from the exact costs of its best entries.
+void Dictionary::Entries::tighten(const CoordinateQueries& queries, std::size_t i, Similarity similarity, std::size_t k,
+                                  SearchWorker& worker) const {
+  Shortlist& shortlist = worker.shortlists[i];
+  if (shortlist.candidates.size() <= std::max(shortlist.allowed, 4 * k + 32)) return;
+  const auto end = shortlist.candidates.begin() + static_cast<std::ptrdiff_t>(k);
+  std::nth_element(shortlist.candidates.begin(), end, shortlist.candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.lower_bound < b.lower_bound; });
+  double limit = -std::numeric_limits<double>::infinity();
+  for (auto candidate = shortlist.candidates.begin(); candidate != end; ++candidate) {
+    const double distance =
+        distance_to(similarity, candidate->index, queries.channels[i], queries.norms[i] * queries.norms[i], worker);
+    limit = std::max(limit, cost_at(similarity, distance, queries.norms[i]));
+  }
+  shortlist.known = std::min(shortlist.known, limit);
+  shortlist.give_up_beyond(k, most_candidates(k));
 }
 
 /// The blocks that score highest give a query its limit: the cost of the best of their entries.
@@ -126,11 +132,15 @@ Dictionary::Entries::Chosen Dictionary::Entries::choose(const CoordinateQueries&
   parallel_for(shares.items, execution, [&](std::size_t item, int index) {
     SearchWorker& worker = workers[static_cast<std::size_t>(index)];
     std::vector<std::pair<float, std::size_t>> highest;
+    QueryGroup group;
     for (std::size_t i = shares.begin(item); i < shares.end(item); ++i) {
       const float* const own = scores + i * blocks();
       find_highest(own, blocks(), most, highest);
-      for (const auto& found : highest) compare(queries, found.second, i, 1, k, worker);
-      const auto best = best_of(similarity, k, queries.channels[i], queries.norms[i], worker.shortlists[i], worker);
+      for (const auto& found : highest) {
+        gather(queries, i, 1, k, worker, group);
+        compare(queries, found.second, similarity, k, worker, group);
+      }
+      const auto best = best_of(similarity, k, queries.channels[i], worker.shortlists[i], worker);
       if (best.size() == k) chosen.limits[i] = cost_at(similarity, best.back().first, queries.norms[i]);
       const float least =
           queries.screeners[i].least_score(queries.errors[i].all, coordinates.reference(), chosen.limits[i]);
@@ -171,8 +181,12 @@ std::vector<Shortlist> Dictionary::Entries::search_coordinates(View<const cfloat
       const float least = chosen.least[first + i];
       for (std::size_t at = 0; at < blocks_here; ++at) wanted[at] |= static_cast<std::uint64_t>(own[at] >= least) << i;
     }
+    QueryGroup group;
+    std::uint64_t gathered = 0;
     for (std::size_t at = 0; at < blocks_here; ++at) {
-      if (wanted[at] != 0) compare(queries, begin + at, first, wanted[at], k, worker);
+      if (wanted[at] == 0) continue;
+      if (wanted[at] != gathered) gather(queries, first, gathered = wanted[at], k, worker, group);
+      if (!compare(queries, begin + at, similarity, k, worker, group)) gathered = 0;
     }
   });
 }

@@ -7,6 +7,7 @@
 
 #include "channel_math.hpp"
 #include "directions.hpp"
+#include "kernels.hpp"
 
 namespace wavefix {
 namespace {
@@ -24,11 +25,15 @@ inline float root_above(double square, double slack) {
   return static_cast<float>(std::sqrt(std::max(0.0, square) + slack) * (1.0 + 1e-6));
 }
 
+template <class T>
+constexpr bool is_byte = sizeof(T) == 1;
+
 }  // namespace
 
-/// What rounding takes off, and what the coordinates leave, of a channel over its norm.
+/// What rounding takes off, and what the coordinates leave, of a channel over its norm; its integers are `scale` times
+/// its coordinates.
 struct Coordinates::Rounded {
-  double lost;
+  double lead_lost, lost, scale;
   float lead_tail, tail;
 };
 
@@ -38,6 +43,10 @@ Coordinates::Coordinates(const ChannelAt& channel, const double* norms, std::siz
   constexpr std::size_t step = 4;
   if (size >= 2 * step) lead_ = 2 * ((size / 4 + step - 1) / step * step);
   if (basis && basis_may_pay(count, size)) choose_basis(channel, count, execution);
+  in_bytes_ = rank_ == 0 && kernels().byte_products != nullptr;
+  if (in_bytes_) {
+    for (std::size_t* const levels : {&levels_, &lead_}) *levels = (*levels + byte_step - 1) / byte_step * byte_step;
+  }
   if (4 * lead_ > 3 * levels_) lead_ = levels_;
   fill_entries(channel, norms, count, execution);
 }
@@ -56,14 +65,24 @@ Coordinates::Rounded Coordinates::round(const double* coordinates, const cfloat*
                                         const Store& store) const {
   const double inverse = norm > 0.0 ? 1.0 / norm : 0.0;
   const auto* const own = reinterpret_cast<const float*>(channel);
-  double inside[2] = {0.0, 0.0}, lost = 0.0;
+  const auto value_of = [&](std::size_t level) {
+    if (rank_ > 0) return inverse * coordinates[level];
+    return level < 2 * size_ ? inverse * static_cast<double>(own[level]) : 0.0;
+  };
+  double scale = length;
+  if (in_bytes_) {
+    double highest = 127.0 / length;
+    for (std::size_t level = 0; level < levels_; ++level) highest = std::max(highest, std::abs(value_of(level)));
+    scale = 127.0 / highest;
+  }
+  double inside[2] = {0.0, 0.0}, lost[2] = {0.0, 0.0};
   std::size_t level = 0;
   for (int part = 0; part < 2; ++part) {
     for (const std::size_t end = part == 0 ? lead_ : levels_; level < end; ++level) {
-      const double value = inverse * (rank_ > 0 ? coordinates[level] : static_cast<double>(own[level]));
-      const double integer = nearest(length * value), off = value - (1.0 / length) * integer;
+      const double value = value_of(level);
+      const double integer = nearest(scale * value), off = value - (1.0 / scale) * integer;
       inside[part] += value * value;
-      lost += off * off;
+      lost[part] += off * off;
       store(level, integer);
     }
   }
@@ -71,14 +90,54 @@ Coordinates::Rounded Coordinates::round(const double* coordinates, const cfloat*
   const double slack = defect_ + 8.0 * std::sqrt(static_cast<double>(levels_)) *
                                      (2.0 * static_cast<double>(size_) + 4.0) * std::ldexp(1.0, -53);
   const double outside = rank_ > 0 ? 1.0 - inside[0] - inside[1] : 0.0;
-  return {std::sqrt(lost), root_above(1.0 - inside[0], slack), root_above(outside, slack)};
+  return {std::sqrt(lost[0]), std::sqrt(lost[0] + lost[1]), scale, root_above(1.0 - inside[0], slack),
+          root_above(outside, slack)};
+}
+
+/// `rows` entries of a block, from entry `first` on.
+template <class T>
+void Coordinates::fill_rows(const cfloat* const* channels, const double* coordinates, std::size_t first,
+                            std::size_t rows, const double* norms, Parts<T>& parts, double& most_lost) {
+  constexpr std::size_t together = 4 / sizeof(T);
+  constexpr double shift = is_byte<T> ? 128.0 : 0.0;
+  T* const leading = parts.leading.data() + first * lead_;
+  T* const others = parts.others.data() + first * (levels_ - lead_);
+  std::fill_n(leading, lead_ * block_rows, T{0});
+  std::fill_n(others, (levels_ - lead_) * block_rows, T{0});
+  for (std::size_t row = 0; row < rows; ++row) {
+    const Rounded rounded =
+        round(coordinates + row * levels_, channels[row], norms[first + row], [&](std::size_t level, double value) {
+          T* const part = level < lead_ ? leading : others;
+          const std::size_t at = level < lead_ ? level : level - lead_;
+          part[(at / together * block_rows + row) * together + at % together] = static_cast<T>(value + shift);
+        });
+    lead_tails_[first + row] = rounded.lead_tail, tails_[first + row] = rounded.tail;
+    if (is_byte<T>) {
+      byte_scales_[first + row] = static_cast<float>(1.0 / rounded.scale);
+      lead_tails_[first + row] += static_cast<float>(2.000001 * rounded.lead_lost);
+      tails_[first + row] += static_cast<float>(2.000001 * rounded.lost);
+    } else {
+      most_lost = std::max(most_lost, rounded.lost);
+    }
+    const double share = norms[first + row] / reference_;
+    const bool small = share < 1e-18;  // its inverse says nothing in float
+    norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(share);
+    inverse_norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(1.0 / share);
+  }
 }
 
 void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, std::size_t count,
                                const Execution& execution) {
   const std::size_t blocks = (count + block_rows - 1) / block_rows, padded_count = blocks * block_rows;
-  leading_.resize(static_cast<Index>(padded_count * lead_));
-  others_.resize(static_cast<Index>(padded_count * (levels_ - lead_)));
+  const auto make_room = [&](auto& parts) {
+    parts.leading.resize(padded_count * lead_);
+    parts.others.resize(padded_count * (levels_ - lead_));
+  };
+  if (in_bytes_) {
+    make_room(bytes_), byte_scales_.assign(padded_count, 0.0f);
+  } else {
+    make_room(pairs_);
+  }
   for (auto* const values : {&lead_tails_, &tails_, &norms_, &inverse_norms_}) values->assign(padded_count, 0.0f);
   const double highest = *std::max_element(norms, norms + count);
   reference_ = highest > 0.0 ? highest : 1.0;
@@ -87,28 +146,15 @@ void Coordinates::fill_entries(const ChannelAt& channel, const double* norms, st
   std::vector<double> space(workers * (together + scratch_size())), lost(workers, 0.0);
   parallel_for(blocks, execution, [&](std::size_t block, int worker) {
     double* const coordinates = space.data() + static_cast<std::size_t>(worker) * (together + scratch_size());
-    std::int16_t* const leading = leading_.data() + block * lead_ * block_rows;
-    std::int16_t* const others = others_.data() + block * (levels_ - lead_) * block_rows;
-    std::fill_n(leading, lead_ * block_rows, std::int16_t{0});
-    std::fill_n(others, (levels_ - lead_) * block_rows, std::int16_t{0});
     const std::size_t first = block * block_rows, rows = std::min(block_rows, count - first);
     const cfloat* channels[group] = {};
     for (std::size_t row = 0; row < rows; ++row) channels[row] = channel(first + row);
     if (rank_ > 0) multiply_basis(channels, rows, 0, slices(), coordinates, coordinates + together);
-    for (std::size_t row = 0; row < rows; ++row) {
-      const Rounded rounded =
-          round(coordinates + row * levels_, channels[row], norms[first + row], [&](std::size_t level, double value) {
-            std::int16_t* const part = level < lead_ ? leading : others;
-            const std::size_t pair = (level < lead_ ? level : level - lead_) / 2;
-            part[(pair * block_rows + row) * 2 + level % 2] = static_cast<std::int16_t>(value);
-          });
-      lead_tails_[first + row] = rounded.lead_tail, tails_[first + row] = rounded.tail;
-      double& most = lost[static_cast<std::size_t>(worker)];
-      most = std::max(most, rounded.lost);
-      const double share = norms[first + row] / reference_;
-      const bool small = share < 1e-18;  // its inverse says nothing in float
-      norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(share);
-      inverse_norms_[first + row] = small ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(1.0 / share);
+    double& most_lost = lost[static_cast<std::size_t>(worker)];
+    if (in_bytes_) {
+      fill_rows(channels, coordinates, first, rows, norms, bytes_, most_lost);
+    } else {
+      fill_rows(channels, coordinates, first, rows, norms, pairs_, most_lost);
     }
   });
   lost_ = *std::max_element(lost.begin(), lost.end());
@@ -129,9 +175,10 @@ void Coordinates::fill_basis(const Eigen::MatrixXcd& basis, const Execution& exe
 }
 
 std::size_t Coordinates::bytes() const {
-  return sizeof(double) * 2 * rank_ * size_ +
-         sizeof(std::int16_t) * static_cast<std::size_t>(leading_.size() + others_.size()) +
-         sizeof(float) * (lead_tails_.size() + tails_.size() + norms_.size() + inverse_norms_.size());
+  return sizeof(double) * 2 * rank_ * size_ + sizeof(std::int16_t) * (pairs_.leading.size() + pairs_.others.size()) +
+         bytes_.leading.size() + bytes_.others.size() +
+         sizeof(float) *
+             (byte_scales_.size() + lead_tails_.size() + tails_.size() + norms_.size() + inverse_norms_.size());
 }
 
 std::size_t Coordinates::slices() const { return (rank_ + slice_rows - 1) / slice_rows; }
@@ -178,7 +225,41 @@ Coordinates::Query Coordinates::project(const double* coordinates, const cfloat*
   });
   // Of entry and query; the basis; float64 coordinates; float32 sums of the products.
   const double rounding = lost_ + (1.0 + lost_) * rounded.lost + 3.0 * defect_ + 1e-6;
-  return {rounded.lead_tail, rounded.tail, rounding};
+  return {rounded.lead_tail, rounded.tail, rounding, 1.0 / (length * length)};
+}
+
+/// <e, q> - <e - e', q - q'> = <e', q - q'> + <e, q'>, whose first part is at most half of ||q|| + ||q'|| times twice
+/// ||e'||, which is in the tails of entries.
+Coordinates::Query Coordinates::project(const cfloat* channel, double norm, std::int8_t* out) const {
+  const Rounded rounded = round(
+      nullptr, channel, norm, [out](std::size_t level, double value) { out[level] = static_cast<std::int8_t>(value); });
+  const double half = 0.5 * (1.0 + rounded.lost) + 1e-6;
+  return {std::max<double>(rounded.lead_tail, half), std::max<double>(rounded.tail, half), rounded.lost + 1e-6,
+          1.0 / rounded.scale};
+}
+
+void Coordinates::multiply(std::size_t block, bool all, const std::int16_t* const* columns, float* const* products,
+                           std::size_t n_columns) const {
+  const std::size_t others = levels_ - lead_;
+  kernels().pair_products(
+      {{pairs_.leading.data() + block * lead_ * block_rows, pairs_.others.data() + block * others * block_rows},
+       {lead_, all ? others : 0},
+       columns,
+       products,
+       n_columns});
+}
+
+void Coordinates::multiply(std::size_t block, bool all, const std::int8_t* const* columns, const int* starts,
+                           float* const* products, std::size_t n_columns) const {
+  const std::size_t others = levels_ - lead_;
+  kernels().byte_products(
+      {{bytes_.leading.data() + block * lead_ * block_rows, bytes_.others.data() + block * others * block_rows},
+       {lead_, all ? others : 0},
+       byte_scales_.data() + block * block_rows,
+       columns,
+       starts,
+       products,
+       n_columns});
 }
 
 }  // namespace wavefix

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cache_lines.hpp"
 #include "channel_math.hpp"
 #include "coordinates.hpp"
 #include "query_columns.hpp"
@@ -28,7 +29,8 @@ inline constexpr std::size_t group_columns = 64;  // multiplied at a time: a pan
 struct SearchWorker {
   std::unique_ptr<ChannelModel::Workspace> workspace;
   std::vector<cfloat> channel;
-  std::vector<float> rows, products;
+  std::vector<float> rows;
+  CacheLines<float> products;
   std::vector<double> energies, norms;  // of generated rows
   std::vector<Shortlist> shortlists;    // a query each
   struct Bounds {                       // of a query's products with all coordinates, at a limit
@@ -45,6 +47,7 @@ struct QueryFacts {
 };
 
 struct CoordinateQueries;
+struct QueryGroup;
 
 /// block_rows entries.
 struct EntryBlock {
@@ -73,7 +76,7 @@ struct Dictionary::Entries {
   }
 
   /// Candidates of one query and thread.
-  std::size_t most_candidates(std::size_t k) const { return 4 * k + 64 + std::min<std::size_t>(count / 64, 2048); }
+  std::size_t most_candidates(std::size_t k) const { return 4 * k + 64 + std::min<std::size_t>(count / 16, 2048); }
   /// Bytes that a search holds for each query at most.
   std::size_t query_bytes(std::size_t k) const {
     const auto workers = static_cast<std::size_t>(thread_count(blocks(), 0));
@@ -144,8 +147,14 @@ struct Dictionary::Entries {
   std::vector<Shortlist> sweep(std::size_t items, const std::vector<double>& limits, std::size_t k,
                                const Execution& execution, const Body& body) const;
   std::unique_ptr<float[]> score(const CoordinateQueries& queries, const Execution& execution) const;
-  void compare(const CoordinateQueries& queries, std::size_t block, std::size_t first, std::uint64_t chosen,
-               std::size_t k, SearchWorker& worker) const;
+  void gather(const CoordinateQueries& queries, std::size_t first, std::uint64_t chosen, std::size_t k,
+              SearchWorker& worker, QueryGroup& group) const;
+  const ScreenBounds& limit_bounds(const CoordinateQueries& queries, std::size_t i, std::size_t k,
+                                   SearchWorker& worker) const;
+  bool compare(const CoordinateQueries& queries, std::size_t block, Similarity similarity, std::size_t k,
+               SearchWorker& worker, QueryGroup& group) const;
+  void tighten(const CoordinateQueries& queries, std::size_t i, Similarity similarity, std::size_t k,
+               SearchWorker& worker) const;
   struct Chosen {                // by their scores
     std::vector<double> limits;  // each query's own: costs that k entries do not exceed
     std::vector<float> least;    // scores of blocks that may hold one of the k
@@ -165,8 +174,9 @@ struct Dictionary::Entries {
   void settle(Similarity similarity, std::size_t k, const cfloat* query, const QueryFacts& facts, Shortlist& shortlist,
               SearchWorker& worker) const;
   std::vector<std::pair<double, std::size_t>> best_of(Similarity similarity, std::size_t k, const cfloat* query,
-                                                      double query_norm, Shortlist& shortlist,
-                                                      SearchWorker& worker) const;
+                                                      Shortlist& shortlist, SearchWorker& worker) const;
+  double distance_to(Similarity similarity, std::size_t index, const cfloat* query, double query_energy,
+                     SearchWorker& worker) const;
   void rank(View<const cfloat, 3> queries, std::vector<Shortlist>& shortlists, Similarity similarity,
             View<std::int64_t, 2> indices, View<double, 2> distances, const Execution& execution) const;
 };

@@ -131,11 +131,21 @@ std::vector<Shortlist> Dictionary::Entries::scan(View<const cfloat, 3> queries, 
   return shortlists;
 }
 
+double Dictionary::Entries::distance_to(Similarity similarity, std::size_t index, const cfloat* query,
+                                        double query_energy, SearchWorker& worker) const {
+  const cfloat* const channel = entry(index, worker);
+  double energies_of_both = 0.0;
+  if (similarity == Similarity::phase_insensitive) {
+    energies_of_both = query_energy * (model ? detail::energy(channel, channel_size()) : energies[index]);
+  }
+  return exact_distance(similarity, query, channel, channel_size(), energies_of_both);
+}
+
 /// The k nearest of a shortlist in float64, candidates of low bounds first: what these leave out is not evaluated.
 std::vector<std::pair<double, std::size_t>> Dictionary::Entries::best_of(Similarity similarity, std::size_t k,
-                                                                         const cfloat* query, double query_norm,
-                                                                         Shortlist& shortlist,
+                                                                         const cfloat* query, Shortlist& shortlist,
                                                                          SearchWorker& worker) const {
+  const double query_energy = detail::energy(query, channel_size()), query_norm = std::sqrt(query_energy);
   auto& candidates = shortlist.candidates;
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.lower_bound < b.lower_bound; });
@@ -143,8 +153,7 @@ std::vector<std::pair<double, std::size_t>> Dictionary::Entries::best_of(Similar
   double limit = std::numeric_limits<double>::infinity();
   for (const Candidate& candidate : candidates) {
     if (candidate.lower_bound > limit) break;
-    const cfloat* const channel = entry(candidate.index, worker);
-    best.emplace_back(exact_distance(similarity, query, channel, channel_size()), candidate.index);
+    best.emplace_back(distance_to(similarity, candidate.index, query, query_energy, worker), candidate.index);
     std::push_heap(best.begin(), best.end());
     if (best.size() > k) std::pop_heap(best.begin(), best.end()), best.pop_back();
     if (best.size() == k) limit = cost_at(similarity, best.front().first, query_norm);
@@ -158,7 +167,7 @@ void Dictionary::Entries::settle(Similarity similarity, std::size_t k, const cfl
                                  Shortlist& shortlist, SearchWorker& worker) const {
   shortlist.prune(k);
   if (shortlist.candidates.size() <= most_candidates(k) / 2) return;
-  const auto best = best_of(similarity, k, query, facts.norm, shortlist, worker);
+  const auto best = best_of(similarity, k, query, shortlist, worker);
   shortlist.candidates.clear(), shortlist.best_upper_bounds.clear();
   for (const auto& [distance, index] : best) {
     shortlist.bound(k, cost_at(similarity, distance, facts.norm));
@@ -176,9 +185,8 @@ void Dictionary::Entries::rank(View<const cfloat, 3> queries, std::vector<Shortl
     for (std::size_t query = shares.begin(item); query < shares.end(item); ++query) {
       std::fill_n(indices.row(query), k, std::int64_t{-1});
       std::fill_n(distances.row(query), k, std::numeric_limits<double>::quiet_NaN());
-      const double norm = std::sqrt(detail::energy(queries.row(query), channel_size()));
-      const auto ranked = best_of(similarity, k, queries.row(query), norm, shortlists[query],
-                                  workers[static_cast<std::size_t>(worker)]);
+      const auto ranked =
+          best_of(similarity, k, queries.row(query), shortlists[query], workers[static_cast<std::size_t>(worker)]);
       for (std::size_t place = 0; place < ranked.size(); ++place) {
         distances.row(query)[place] = ranked[place].first;
         indices.row(query)[place] = static_cast<std::int64_t>(ranked[place].second);

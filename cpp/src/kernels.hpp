@@ -51,6 +51,7 @@ struct Kernels {
   void (*add_normal_equations)(const NormalSums&, double* sums);
   void (*row_products)(const RowProducts&);
   void (*pair_products)(const PairProducts&);
+  void (*byte_products)(const ByteProducts&);  // null where this would not be faster
   void (*screen)(const Screen&);
   void (*score)(const Scores&);
 };

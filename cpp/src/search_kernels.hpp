@@ -22,16 +22,29 @@ struct RowProducts {
   std::size_t product_stride;
 };
 
-/// The same of screened_rows rows of 16-bit integers, stored as [levels / 2][screened_rows][2]. Sums of 32 bits are
-/// exact as long as no row and no column is longer than 2^15.5; they are then rounded to float.
+/// The same of screened_rows rows of 16-bit integers in two parts, stored as [levels / 2][screened_rows][2]. Sums of 32
+/// bits are exact as long as no row and no column is longer than 2^15.5; they are then rounded to float.
 struct PairProducts {
-  const short* block;
-  std::size_t levels;           // even
-  const short* const* columns;  // [n_columns], each [levels]
+  const short* parts[2];
+  std::size_t levels[2];        // even; the second may be none
+  const short* const* columns;  // [n_columns], each [all levels]
   float* const* products;       // [n_columns], each [screened_rows]
   std::size_t n_columns;
-  bool more;  // added to what is there
 };
+
+/// The same of bytes, stored as [levels / 4][screened_rows][4], 128 added to those of rows, where the level has an
+/// instruction for them. A sum, which may overflow on its way, begins with what that adds to it, and is a float times
+/// the scale of its row in the end.
+struct ByteProducts {
+  const unsigned char* parts[2];
+  std::size_t levels[2];              // byte_step divides them
+  const float* scales;                // [screened_rows]
+  const signed char* const* columns;  // [n_columns], each [all levels]
+  const int* starts;                  // [n_columns], -128 times the sum of the column
+  float* const* products;             // [n_columns], each [screened_rows]
+  std::size_t n_columns;
+};
+inline constexpr std::size_t byte_step = 16;
 
 /// Of one query, docs/equations.md (17): a row is excluded if its product is less than a u + b v + c w + d, or, where
 /// magnitudes count, if that is positive and more than the magnitude of its product.

@@ -77,11 +77,14 @@ void row_products(const RowProducts& task) {
   }
 }
 
-/// sum + a0 b0 + a1 b1 of pairs of 16-bit integers.
+/// sum + a0 b0 + a1 b1 of pairs of 16-bit integers. Fused, which takes as long as several of these, if `others` can be
+/// in flight meanwhile.
+template <bool Others>
 inline Ints add_pairs(Ints sum, Ints a, Ints b) {
 #if defined(WAVEFIX_VNNI)
-  return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
+  if (Others) return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#endif
+#if defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
   return sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 32
   return sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
@@ -120,24 +123,29 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
   const short* from[Columns];
   for (std::size_t c = 0; c < Columns; ++c) from[c] = task.columns[column + c];
   for (std::size_t row = 0; row < screened_rows; row += vectors * lane_width) {
-    const short* lane = task.block + 2 * row;
     Ints sums[Columns][vectors];
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < Columns; ++c) {
 #pragma GCC unroll 8
       for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = Ints{};
     }
-    for (std::size_t level = 0; level < task.levels; level += 2, lane += 2 * screened_rows) {
-      Ints rows[vectors];
+    std::size_t level = 0, end = task.levels[0];
+    for (int part = 0; part < 2; ++part, end += task.levels[1]) {
+      const short* lane = task.parts[part] + 2 * row;
+      for (; level < end; level += 2, lane += 2 * screened_rows) {
+        Ints rows[vectors];
 #pragma GCC unroll 8
-      for (std::size_t v = 0; v < vectors; ++v) rows[v] = load_pairs(lane + 2 * v * lane_width);
+        for (std::size_t v = 0; v < vectors; ++v) rows[v] = load_pairs(lane + 2 * v * lane_width);
 #pragma GCC unroll 8
-      for (std::size_t c = 0; c < Columns; ++c) {
-        int pair;
-        __builtin_memcpy(&pair, from[c] + level, sizeof(pair));
-        const Ints both = Ints{} + pair;
+        for (std::size_t c = 0; c < Columns; ++c) {
+          int pair;
+          __builtin_memcpy(&pair, from[c] + level, sizeof(pair));
+          const Ints both = Ints{} + pair;
 #pragma GCC unroll 8
-        for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = add_pairs(sums[c][v], rows[v], both);
+          for (std::size_t v = 0; v < vectors; ++v) {
+            sums[c][v] = add_pairs<(Columns > 2)>(sums[c][v], rows[v], both);
+          }
+        }
       }
     }
 #pragma GCC unroll 8
@@ -145,8 +153,7 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
 #pragma GCC unroll 8
       for (std::size_t v = 0; v < vectors; ++v) {
         float* const to = task.products[column + c] + row + v * lane_width;
-        const Floats sum = __builtin_convertvector(sums[c][v], Floats);
-        store(to, task.more ? load(to) + sum : sum);
+        store(to, __builtin_convertvector(sums[c][v], Floats));
       }
     }
   }
@@ -160,6 +167,69 @@ void pair_products(const PairProducts& task) {
   if (column + 2 <= task.n_columns) multiply_pairs<2>(task, column), column += 2;
   if (column < task.n_columns) multiply_pairs<1>(task, column);
 }
+
+#if defined(WAVEFIX_VNNI)
+/// All screened_rows rows times Columns columns, four levels at a time.
+template <std::size_t Columns>
+void multiply_bytes(const ByteProducts& task, std::size_t column) {
+  constexpr std::size_t vectors = screened_rows / lane_width;
+  constexpr std::size_t chains = Columns < 4 ? 4 / Columns : 1;  // fewer sums than this would wait for each other
+  const signed char* from[Columns];
+  Ints sums[chains][Columns][vectors];
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < Columns; ++c) {
+    from[c] = task.columns[column + c];
+#pragma GCC unroll 4
+    for (std::size_t chain = 0; chain < chains; ++chain) {
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < vectors; ++v) sums[chain][c][v] = Ints{} + (chain == 0 ? task.starts[column + c] : 0);
+    }
+  }
+  std::size_t level = 0, end = task.levels[0];
+  for (int part = 0; part < 2; ++part, end += task.levels[1]) {
+    const unsigned char* lane = task.parts[part];
+    while (level < end) {
+#pragma GCC unroll 4
+      for (std::size_t chain = 0; chain < chains; ++chain, level += 4, lane += 4 * screened_rows) {
+        __m512i rows[vectors];
+#pragma GCC unroll 2
+        for (std::size_t v = 0; v < vectors; ++v) rows[v] = _mm512_loadu_si512(lane + 4 * v * lane_width);
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < Columns; ++c) {
+          int four;
+          __builtin_memcpy(&four, from[c] + level, sizeof(four));
+          const __m512i all = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+          for (std::size_t v = 0; v < vectors; ++v) {
+            sums[chain][c][v] = (Ints)_mm512_dpbusd_epi32((__m512i)sums[chain][c][v], rows[v], all);
+          }
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < Columns; ++c) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < vectors; ++v) {
+      Ints sum = sums[0][c][v];
+#pragma GCC unroll 4
+      for (std::size_t chain = 1; chain < chains; ++chain) sum += sums[chain][c][v];
+      store(task.products[column + c] + v * lane_width,
+            __builtin_convertvector(sum, Floats) * load(task.scales + v * lane_width));
+    }
+  }
+}
+
+void byte_products(const ByteProducts& task) {
+  std::size_t column = 0;
+  for (; column + 8 <= task.n_columns; column += 8) multiply_bytes<8>(task, column);
+  if (column + 4 <= task.n_columns) multiply_bytes<4>(task, column), column += 4;
+  if (column + 2 <= task.n_columns) multiply_bytes<2>(task, column), column += 2;
+  if (column < task.n_columns) multiply_bytes<1>(task, column);
+}
+#else
+constexpr void (*byte_products)(const ByteProducts&) = nullptr;
+#endif
 
 /// What is not a number excludes nothing.
 template <bool Magnitudes>

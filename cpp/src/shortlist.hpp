@@ -23,7 +23,8 @@ struct Candidate {
 struct Shortlist {
   std::vector<double> best_upper_bounds;  // max-heap of the k smallest upper bounds
   std::vector<Candidate> candidates;
-  bool given_up = false;  // bounds that exclude too little: the next, finer pass decides
+  std::size_t allowed = 0;  // candidates, until exact costs give a lower limit
+  bool given_up = false;    // bounds that exclude too little: the next, finer pass decides
   double known = std::numeric_limits<double>::infinity();  // k entries, perhaps not of this list, cost no more
 
   /// What a wanted entry's lower bound may not exceed.
@@ -53,11 +54,12 @@ struct Shortlist {
     candidates.erase(std::remove_if(candidates.begin(), candidates.end(), hopeless), candidates.end());
   }
 
+  /// With a new limit.
   void give_up_beyond(std::size_t k, std::size_t most) {
-    if (candidates.size() <= most) return;
     prune(k);
     given_up = candidates.size() > most / 2;
     if (given_up) candidates.clear();
+    allowed = std::min(2 * candidates.size(), most);
   }
 
   /// Adds what another thread found among other entries.
@@ -65,6 +67,7 @@ struct Shortlist {
     for (const double upper : other.best_upper_bounds) bound(k, upper);
     candidates.insert(candidates.end(), other.candidates.begin(), other.candidates.end());
     given_up = given_up || other.given_up;
+    known = std::min(known, other.known);
     prune(k);
   }
 };
@@ -86,12 +89,14 @@ inline double cost_at(Similarity similarity, double distance, double query_norm)
   return cost + rounding * (1.0 + (similarity == Similarity::phase_sensitive ? cost + query_norm * query_norm : 0.0));
 }
 
-inline double exact_distance(Similarity similarity, const cfloat* query, const cfloat* entry, std::size_t size) {
+/// `energies`, the product of theirs, is looked at for (5) only.
+inline double exact_distance(Similarity similarity, const cfloat* query, const cfloat* entry, std::size_t size,
+                             double energies) {
   if (similarity == Similarity::phase_sensitive) {
     const double square = detail::squared_distance(query, entry, size);
     return std::isnan(square) ? std::numeric_limits<double>::infinity() : std::sqrt(square);  // the entry overflows
   }
-  const double norms = std::sqrt(detail::energy(query, size) * detail::energy(entry, size));
+  const double norms = std::sqrt(energies);
   const double correlation = norms > 0.0 ? magnitude(detail::inner_product(entry, query, size)) / norms : 0.0;
   return std::sqrt(std::max(0.0, 2.0 - 2.0 * correlation));
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -30,26 +31,76 @@ TEST_CASE("every level multiplies pairs exactly") {
     CAPTURE(kernels.level);
     for (const std::size_t n : {std::size_t{1}, std::size_t{2}, std::size_t{5}, most}) {
       std::vector<float> products(most * screened_rows, -1.0f);
-      std::vector<const short*> from, rest;
+      std::vector<const short*> from;
       std::vector<float*> to;
       for (std::size_t c = 0; c < n; ++c) {
-        from.push_back(&columns[c * levels]), rest.push_back(from.back() + 30);
+        from.push_back(&columns[c * levels]);
         to.push_back(&products[c * screened_rows]);
       }
-      kernels.pair_products({block.data(), 30, from.data(), to.data(), n, false});
-      kernels.pair_products({block.data() + 30 * screened_rows, levels - 30, rest.data(), to.data(), n, true});
+      kernels.pair_products(
+          {{block.data(), block.data() + 30 * screened_rows}, {30, levels - 30}, from.data(), to.data(), n});
       bool right = true;
       for (std::size_t c = 0; c < n; ++c) {
         for (std::size_t row = 0; row < screened_rows; ++row) {
-          std::int64_t sums[2] = {0, 0};
-          for (std::size_t level = 0; level < levels; ++level) {
-            sums[level < 30 ? 0 : 1] += at(row, level) * columns[c * levels + level];
-          }
-          right =
-              right && products[c * screened_rows + row] == static_cast<float>(sums[0]) + static_cast<float>(sums[1]);
+          std::int64_t sum = 0;
+          for (std::size_t level = 0; level < levels; ++level) sum += at(row, level) * columns[c * levels + level];
+          right = right && products[c * screened_rows + row] == static_cast<float>(sum);
         }
       }
       CHECK(right);
+    }
+  }
+}
+
+TEST_CASE("levels that multiply bytes do so exactly, also where a sum overflows on its way") {
+  constexpr std::size_t first = 2 * byte_step, levels = 1 << 18, most = 15;
+  std::mt19937 generator(6);
+  std::uniform_int_distribution<int> integers(-127, 127);
+  std::vector<unsigned char> block(levels * screened_rows);
+  std::vector<signed char> columns(most * levels);
+  std::vector<float> scales(screened_rows);
+  for (unsigned char& value : block) value = static_cast<unsigned char>(128 + integers(generator));
+  for (signed char& value : columns) value = static_cast<signed char>(integers(generator));
+  std::fill_n(&columns[levels], levels, static_cast<signed char>(127));
+  for (std::size_t row = 0; row < screened_rows; ++row) scales[row] = std::ldexp(1.0f, static_cast<int>(row) - 9);
+  const auto sum = [&](std::size_t row, std::size_t column, std::size_t depth) {
+    std::int64_t total = 0;
+    for (std::size_t level = 0; level < depth; ++level) {
+      total += (block[(level / 4 * screened_rows + row) * 4 + level % 4] - 128) * columns[column * levels + level];
+    }
+    return total;
+  };
+  const Kernels* list[most_levels];
+  for (std::size_t index = 0, count = usable_kernels(list); index < count; ++index) {
+    if (list[index]->byte_products == nullptr) continue;
+    CAPTURE(list[index]->level);
+    for (const std::size_t depth : {first, first + byte_step, levels}) {
+      for (const std::size_t n : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{5}, most}) {
+        std::vector<float> products(most * screened_rows, -1.0f);
+        std::vector<const signed char*> from;
+        std::vector<float*> to;
+        std::vector<int> starts;
+        for (std::size_t c = 0; c < n; ++c) {
+          from.push_back(&columns[c * levels]), to.push_back(&products[c * screened_rows]);
+          starts.push_back(
+              static_cast<int>(0u - 128u * static_cast<unsigned>(std::accumulate(from[c], from[c] + depth, 0))));
+        }
+        list[index]->byte_products({{block.data(), block.data() + first * screened_rows},
+                                    {first, depth - first},
+                                    scales.data(),
+                                    from.data(),
+                                    starts.data(),
+                                    to.data(),
+                                    n});
+        bool right = true;
+        for (std::size_t c = 0; c < n; c += depth < levels ? 1 : 4) {
+          for (std::size_t row = 0; row < screened_rows; row += depth < levels ? 1 : 7) {
+            right = right && products[c * screened_rows + row] ==
+                                 scales[row] * static_cast<float>(static_cast<std::int32_t>(sum(row, c, depth)));
+          }
+        }
+        CHECK(right);
+      }
     }
   }
 }
