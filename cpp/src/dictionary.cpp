@@ -18,7 +18,7 @@ Dictionary::Dictionary(std::shared_ptr<const Entries> entries) : entries_(std::m
 /// Gigabytes take seconds: several threads, and an interrupt is answered.
 void Dictionary::Entries::store(View<const cfloat, 3> channels, const Execution& execution) {
   parallel_for(count, execution, [&](std::size_t row, int) {
-    energies[row] = detail::energy(channels.row(row), channels.stride());
+    energies[row] = energy_of(channels.row(row), channels.stride());
     norms[row] = std::sqrt(energies[row]);
     if (!std::isfinite(energies[row])) throw DataError("channels: all values must be finite");
     float* const to = rows.data() + row * stride();

@@ -134,7 +134,7 @@ struct Dictionary::Entries {
     for (std::size_t row = 0; row < std::min(block_rows, count - first); ++row) {
       const cfloat* const channel = entry(first + row, worker);
       std::copy_n(reinterpret_cast<const float*>(channel), 2 * size, worker.rows.data() + row * stride());
-      worker.energies[row] = detail::energy(channel, size);
+      worker.energies[row] = energy_of(channel, size);
       worker.norms[row] = std::sqrt(worker.energies[row]);
     }
     return {worker.rows.data(), worker.energies.data(), worker.norms.data()};

@@ -38,7 +38,7 @@ std::vector<QueryFacts> Dictionary::Entries::describe(View<const cfloat, 3> quer
   const Shares shares(facts.size(), 4 * channel_size());
   parallel_for(shares.items, execution, [&](std::size_t item, int) {
     for (std::size_t query = shares.begin(item); query < shares.end(item); ++query) {
-      const double energy = detail::energy(queries.row(query), channel_size());
+      const double energy = energy_of(queries.row(query), channel_size());
       facts[query].valid = std::isfinite(energy);
       facts[query].norm = std::sqrt(energy);
     }
@@ -136,7 +136,7 @@ double Dictionary::Entries::distance_to(Similarity similarity, std::size_t index
   const cfloat* const channel = entry(index, worker);
   double energies_of_both = 0.0;
   if (similarity == Similarity::phase_insensitive) {
-    energies_of_both = query_energy * (model ? detail::energy(channel, channel_size()) : energies[index]);
+    energies_of_both = query_energy * (model ? energy_of(channel, channel_size()) : energies[index]);
   }
   return exact_distance(similarity, query, channel, channel_size(), energies_of_both);
 }
@@ -145,7 +145,7 @@ double Dictionary::Entries::distance_to(Similarity similarity, std::size_t index
 std::vector<std::pair<double, std::size_t>> Dictionary::Entries::best_of(Similarity similarity, std::size_t k,
                                                                          const cfloat* query, Shortlist& shortlist,
                                                                          SearchWorker& worker) const {
-  const double query_energy = detail::energy(query, channel_size()), query_norm = std::sqrt(query_energy);
+  const double query_energy = energy_of(query, channel_size()), query_norm = std::sqrt(query_energy);
   auto& candidates = shortlist.candidates;
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.lower_bound < b.lower_bound; });

@@ -52,6 +52,10 @@ struct Kernels {
   void (*row_products)(const RowProducts&);
   void (*pair_products)(const PairProducts&);
   void (*byte_products)(const ByteProducts&);  // null where this would not be faster
+  /// ||a - b||^2, and Re and Im of <a, b>, of `count` numbers, re and im in turn, in float64: the same bits on every
+  /// level.
+  double (*squared_distance)(const float* a, const float* b, std::size_t count);
+  void (*inner_product)(const float* a, const float* b, std::size_t count, double* re_im);
   void (*screen)(const Screen&);
   void (*score)(const Scores&);
 };

@@ -113,10 +113,27 @@ void unit_phasors(const double* turns, std::size_t count, double* __restrict rea
 
 }  // namespace
 
-const Kernels WAVEFIX_KERNELS = {
-    WAVEFIX_LEVEL, multiply<float>, multiply<double>, multiply_planes, unit_phasors,
-    trace_source,  sum_sources,     turn_source,      fill_carrier,    envelope_costs,
-    path_product,  path_slopes,     explained_energy, pair_sums,       add_normal_equations,
-    row_products,  pair_products,   byte_products,    screen,          score};
+const Kernels WAVEFIX_KERNELS = {WAVEFIX_LEVEL,
+                                 multiply<float>,
+                                 multiply<double>,
+                                 multiply_planes,
+                                 unit_phasors,
+                                 trace_source,
+                                 sum_sources,
+                                 turn_source,
+                                 fill_carrier,
+                                 envelope_costs,
+                                 path_product,
+                                 path_slopes,
+                                 explained_energy,
+                                 pair_sums,
+                                 add_normal_equations,
+                                 row_products,
+                                 pair_products,
+                                 byte_products,
+                                 squared_distance,
+                                 inner_product,
+                                 screen,
+                                 score};
 
 }  // namespace wavefix

@@ -169,7 +169,8 @@ void pair_products(const PairProducts& task) {
 }
 
 #if defined(WAVEFIX_VNNI)
-/// All screened_rows rows times Columns columns, four levels at a time.
+/// All screened_rows rows times Columns columns, four levels at a time. The block that follows in memory is fetched
+/// meanwhile, which the processor would not do before it is read: by one query as a stream, by many in equal shares.
 template <std::size_t Columns>
 void multiply_bytes(const ByteProducts& task, std::size_t column) {
   constexpr std::size_t vectors = screened_rows / lane_width;
@@ -188,12 +189,18 @@ void multiply_bytes(const ByteProducts& task, std::size_t column) {
   std::size_t level = 0, end = task.levels[0];
   for (int part = 0; part < 2; ++part, end += task.levels[1]) {
     const unsigned char* lane = task.parts[part];
+    const std::size_t pace = 4 * screened_rows * Columns / task.n_columns;
+    const unsigned char* ahead = lane + task.levels[part] * (screened_rows + screened_rows * column / task.n_columns);
     while (level < end) {
 #pragma GCC unroll 4
       for (std::size_t chain = 0; chain < chains; ++chain, level += 4, lane += 4 * screened_rows) {
         __m512i rows[vectors];
 #pragma GCC unroll 2
-        for (std::size_t v = 0; v < vectors; ++v) rows[v] = _mm512_loadu_si512(lane + 4 * v * lane_width);
+        for (std::size_t v = 0; v < vectors; ++v) {
+          rows[v] = _mm512_loadu_si512(lane + 4 * v * lane_width);
+          if (Columns == 1) __builtin_prefetch(lane + 4 * v * lane_width + prefetched_bytes);
+        }
+        if (Columns == 8) __builtin_prefetch(ahead), ahead += pace;
 #pragma GCC unroll 8
         for (std::size_t c = 0; c < Columns; ++c) {
           int four;
@@ -230,6 +237,73 @@ void byte_products(const ByteProducts& task) {
 #else
 constexpr void (*byte_products)(const ByteProducts&) = nullptr;
 #endif
+
+/// Calls step(a, b) for all numbers of a and b, exact_lanes at a time, zeros behind the last.
+constexpr std::size_t exact_lanes = 16, exact_width = lane_width / 2, exact_vectors = exact_lanes / exact_width;
+template <class Step>
+inline void for_lanes(const float* a, const float* b, std::size_t count, const Step& step) {
+  std::size_t at = 0;
+  for (; at + exact_lanes <= count; at += exact_lanes) step(a + at, b + at);
+  if (at == count) return;
+  float last_a[exact_lanes] = {}, last_b[exact_lanes] = {};
+  __builtin_memcpy(last_a, a + at, (count - at) * sizeof(float));
+  __builtin_memcpy(last_b, b + at, (count - at) * sizeof(float));
+  step(last_a, last_b);
+}
+inline Doubles load_doubles(const float* from) {
+  typedef HalfFloats Loose __attribute__((aligned(sizeof(float)), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const Loose*>(from), Doubles);
+}
+/// Sums over the even and over the odd lanes.
+inline void sum_lanes(const Doubles* sums, double* even_odd) {
+  double lanes[exact_lanes];
+  for (std::size_t v = 0; v < exact_vectors; ++v) {
+    *reinterpret_cast<LooseDoubles*>(lanes + v * exact_width) = sums[v];
+  }
+  even_odd[0] = lanes[0], even_odd[1] = lanes[1];
+  for (std::size_t lane = 2; lane < exact_lanes; ++lane) even_odd[lane % 2] += lanes[lane];
+}
+
+double squared_distance(const float* a, const float* b, std::size_t count) {
+  Doubles sums[exact_vectors] = {};
+  for_lanes(a, b, count, [&sums](const float* of_a, const float* of_b) {
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < exact_vectors; ++v) {
+      const Doubles off = load_doubles(of_a + v * exact_width) - load_doubles(of_b + v * exact_width);
+      Doubles square = off * off;
+#if defined(__x86_64__)
+      __asm__("" : "+x"(square));  // rounded, where some levels would fuse it with the sum
+#endif
+      sums[v] += square;
+    }
+  });
+  double even_odd[2];
+  sum_lanes(sums, even_odd);
+  return even_odd[0] + even_odd[1];
+}
+
+template <std::size_t... I>
+inline Doubles swap_pairs(Doubles value, Indices<I...>) {
+  return __builtin_shufflevector(value, value, (I ^ 1)...);
+}
+
+/// Products of floats are exact in float64, so it does not matter which levels fuse them with the sum.
+void inner_product(const float* a, const float* b, std::size_t count, double* re_im) {
+  Doubles real[exact_vectors] = {}, imag[exact_vectors] = {};
+  for_lanes(a, b, count, [&real, &imag](const float* of_a, const float* of_b) {
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < exact_vectors; ++v) {
+      const Doubles x = load_doubles(of_a + v * exact_width), y = load_doubles(of_b + v * exact_width);
+      real[v] += x * y;
+      imag[v] += x * swap_pairs(y, IndicesUpTo<exact_width>::type());
+    }
+  });
+  double even_odd[2];
+  sum_lanes(imag, even_odd);
+  re_im[1] = even_odd[0] - even_odd[1];
+  sum_lanes(real, even_odd);
+  re_im[0] = even_odd[0] + even_odd[1];
+}
 
 /// What is not a number excludes nothing.
 template <bool Magnitudes>

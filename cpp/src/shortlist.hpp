@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "channel_math.hpp"
+#include "kernels.hpp"
 #include "wavefix/dictionary.hpp"
 
 namespace wavefix {
@@ -75,6 +75,15 @@ struct Shortlist {
 /// |z|, without the care for its range that costs hypot ten times as long: products of floats are far from overflow.
 inline double magnitude(cdouble z) { return std::sqrt(z.real() * z.real() + z.imag() * z.imag()); }
 
+/// <a, b> in float64
+inline cdouble inner_product(const cfloat* a, const cfloat* b, std::size_t size) {
+  double re_im[2];
+  kernels().inner_product(reinterpret_cast<const float*>(a), reinterpret_cast<const float*>(b), 2 * size, re_im);
+  return {re_im[0], re_im[1]};
+}
+/// ||a||^2, as it is in the product of equal channels: their distance is zero then.
+inline double energy_of(const cfloat* a, std::size_t size) { return inner_product(a, a, size).real(); }
+
 /// Order-preserving stand-ins for the distances: (4) squared, and the negative correlation of (5).
 inline double cost_of(Similarity similarity, cdouble inner, double entry_energy, double entry_norm, double query_norm) {
   if (similarity == Similarity::phase_sensitive) return entry_energy + query_norm * query_norm - 2.0 * inner.real();
@@ -93,11 +102,12 @@ inline double cost_at(Similarity similarity, double distance, double query_norm)
 inline double exact_distance(Similarity similarity, const cfloat* query, const cfloat* entry, std::size_t size,
                              double energies) {
   if (similarity == Similarity::phase_sensitive) {
-    const double square = detail::squared_distance(query, entry, size);
+    const double square = kernels().squared_distance(reinterpret_cast<const float*>(query),
+                                                     reinterpret_cast<const float*>(entry), 2 * size);
     return std::isnan(square) ? std::numeric_limits<double>::infinity() : std::sqrt(square);  // the entry overflows
   }
   const double norms = std::sqrt(energies);
-  const double correlation = norms > 0.0 ? magnitude(detail::inner_product(entry, query, size)) / norms : 0.0;
+  const double correlation = norms > 0.0 ? magnitude(inner_product(entry, query, size)) / norms : 0.0;
   return std::sqrt(std::max(0.0, 2.0 - 2.0 * correlation));
 }
 

@@ -105,6 +105,41 @@ TEST_CASE("levels that multiply bytes do so exactly, also where a sum overflows 
   }
 }
 
+TEST_CASE("every level gives the same bits of distances and inner products in float64") {
+  std::mt19937 generator(8);
+  std::normal_distribution<float> normal;
+  std::vector<float> a(142), b(142);
+  for (auto* const values : {&a, &b}) {
+    for (float& value : *values) value = std::exp(3.0f * normal(generator)) * normal(generator);
+  }
+  const Kernels* list[most_levels];
+  const std::size_t levels = usable_kernels(list);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{2}, std::size_t{32}, std::size_t{64}, a.size()}) {
+    long double distance = 0, re = 0, im = 0, magnitudes = 0;
+    for (std::size_t i = 0; i < size; i += 2) {
+      const long double ar = a[i], ai = a[i + 1], br = b[i], bi = b[i + 1];
+      distance += (ar - br) * (ar - br) + (ai - bi) * (ai - bi);
+      re += ar * br + ai * bi, im += ar * bi - ai * br, magnitudes += (ar * ar + ai * ai) + (br * br + bi * bi);
+    }
+    double wanted_re_im[2];
+    generic_kernels.inner_product(a.data(), b.data(), size, wanted_re_im);
+    const double wanted = generic_kernels.squared_distance(a.data(), b.data(), size);
+    const double tolerance = 1e-14 * static_cast<double>(magnitudes);
+    CHECK(std::abs(wanted - static_cast<double>(distance)) <= tolerance);
+    CHECK(std::abs(wanted_re_im[0] - static_cast<double>(re)) <= tolerance);
+    CHECK(std::abs(wanted_re_im[1] - static_cast<double>(im)) <= tolerance);
+    for (std::size_t index = 0; index < levels; ++index) {
+      CAPTURE(list[index]->level);
+      double re_im[2];
+      list[index]->inner_product(a.data(), b.data(), size, re_im);
+      CHECK(re_im[0] == wanted_re_im[0]);
+      CHECK(re_im[1] == wanted_re_im[1]);
+      CHECK(list[index]->squared_distance(a.data(), b.data(), size) == wanted);
+      CHECK(list[index]->squared_distance(a.data(), a.data(), size) == 0.0);
+    }
+  }
+}
+
 TEST_CASE("every level excludes what is below the bounds, and nothing that is no number") {
   std::mt19937 generator(4);
   std::normal_distribution<float> normal;
