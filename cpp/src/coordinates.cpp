@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "channel_math.hpp"
 #include "directions.hpp"
 #include "kernels.hpp"
 

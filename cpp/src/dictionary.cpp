@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "channel_math.hpp"
 #include "dictionary_entries.hpp"
 #include "kernels.hpp"
 #include "untrapped.hpp"
@@ -45,7 +44,7 @@ Dictionary Dictionary::from_measurements(View<const double, 2> positions, View<c
   entries->positions.assign(positions.data, positions.data + positions.size());
   entries->energies.resize(entries->blocks() * block_rows);
   entries->norms.resize(entries->blocks() * block_rows);
-  entries->rows.resize(static_cast<Eigen::Index>(entries->count * entries->stride()));
+  entries->rows.resize(entries->count * entries->stride());
   entries->store(channels, execution);
   const Entries* const stored = entries.get();
   entries->coordinates = Coordinates([stored](std::size_t index) { return stored->stored(index); },
@@ -71,7 +70,7 @@ std::size_t Dictionary::n_subcarriers() const { return entries_->n_subcarriers; 
 std::size_t Dictionary::rank() const { return entries_->coordinates.rank(); }
 std::size_t Dictionary::bytes() const {
   return sizeof(double) * (entries_->positions.size() + entries_->energies.size() + entries_->norms.size()) +
-         sizeof(float) * static_cast<std::size_t>(entries_->rows.size()) + entries_->coordinates.bytes() +
+         sizeof(float) * entries_->rows.size() + entries_->coordinates.bytes() +
          (entries_->model ? entries_->model->bytes() : 0);
 }
 std::size_t Dictionary::search_bytes(std::size_t n_queries) const {

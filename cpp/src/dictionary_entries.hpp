@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "cache_lines.hpp"
-#include "channel_math.hpp"
 #include "coordinates.hpp"
 #include "query_columns.hpp"
 #include "search_kernels.hpp"
@@ -59,7 +58,7 @@ struct EntryBlock {
 struct Dictionary::Entries {
   std::size_t count = 0, n_antennas = 0, n_subcarriers = 0;
   std::vector<double> positions;        // stored: [count, 3]
-  Buffer<float> rows;                   // stored: [count, row_stride]; a vector would write zeros first
+  CacheLines<float> rows;               // stored: [count, row_stride]
   std::vector<double> energies, norms;  // stored: [count, padded to whole blocks]
   Coordinates coordinates;              // stored
   std::unique_ptr<const ChannelModel> model;
@@ -118,6 +117,13 @@ struct Dictionary::Entries {
     return made;
   }
 
+  /// Asks for the first numbers of a stored entry, from where the processor reads on.
+  void fetch(std::size_t index) const {
+    constexpr std::size_t line = 64 / sizeof(float), most = 2048 / sizeof(float);
+    if (model) return;
+    for (std::size_t at = 0; at < std::min(stride(), most); at += line)
+      __builtin_prefetch(rows.data() + index * stride() + at);
+  }
   /// The channel of one entry, perhaps in the worker's scratch.
   const cfloat* entry(std::size_t index, SearchWorker& worker) const {
     if (!model) return stored(index);

@@ -151,9 +151,10 @@ std::vector<std::pair<double, std::size_t>> Dictionary::Entries::best_of(Similar
             [](const Candidate& a, const Candidate& b) { return a.lower_bound < b.lower_bound; });
   std::vector<std::pair<double, std::size_t>> best;  // max-heap, of k at most
   double limit = std::numeric_limits<double>::infinity();
-  for (const Candidate& candidate : candidates) {
-    if (candidate.lower_bound > limit) break;
-    best.emplace_back(distance_to(similarity, candidate.index, query, query_energy, worker), candidate.index);
+  for (std::size_t at = 0; at < candidates.size() && !(candidates[at].lower_bound > limit); ++at) {
+    if (at + 1 < candidates.size()) fetch(candidates[at + 1].index);  // rows are anywhere in memory
+    const std::size_t index = candidates[at].index;
+    best.emplace_back(distance_to(similarity, index, query, query_energy, worker), index);
     std::push_heap(best.begin(), best.end());
     if (best.size() > k) std::pop_heap(best.begin(), best.end()), best.pop_back();
     if (best.size() == k) limit = cost_at(similarity, best.front().first, query_norm);

@@ -238,12 +238,16 @@ void byte_products(const ByteProducts& task) {
 constexpr void (*byte_products)(const ByteProducts&) = nullptr;
 #endif
 
-/// Calls step(a, b) for all numbers of a and b, exact_lanes at a time, zeros behind the last.
+constexpr std::size_t fetched_numbers = 512;
 constexpr std::size_t exact_lanes = 16, exact_width = lane_width / 2, exact_vectors = exact_lanes / exact_width;
+/// Calls step(a, b) for all numbers of a and b, exact_lanes at a time, zeros behind the last.
 template <class Step>
 inline void for_lanes(const float* a, const float* b, std::size_t count, const Step& step) {
   std::size_t at = 0;
-  for (; at + exact_lanes <= count; at += exact_lanes) step(a + at, b + at);
+  for (; at + exact_lanes <= count; at += exact_lanes) {
+    __builtin_prefetch(b + at + fetched_numbers);  // beyond the page that the processor reads ahead in
+    step(a + at, b + at);
+  }
   if (at == count) return;
   float last_a[exact_lanes] = {}, last_b[exact_lanes] = {};
   __builtin_memcpy(last_a, a + at, (count - at) * sizeof(float));
@@ -251,8 +255,14 @@ inline void for_lanes(const float* a, const float* b, std::size_t count, const S
   step(last_a, last_b);
 }
 inline Doubles load_doubles(const float* from) {
+#if defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64  // which the compiler would do by halves
+  return (Doubles)_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(from));
+#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 32
+  return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(from));
+#else
   typedef HalfFloats Loose __attribute__((aligned(sizeof(float)), may_alias));
   return __builtin_convertvector(*reinterpret_cast<const Loose*>(from), Doubles);
+#endif
 }
 /// Sums over the even and over the odd lanes.
 inline void sum_lanes(const Doubles* sums, double* even_odd) {
