@@ -183,6 +183,31 @@ def test_threads_batch_and_order_change_no_bit_of_stored_entries(similarity: str
                 np.testing.assert_array_equal(np.concatenate([d for _, d in again]), distances[order])
 
 
+def uneven_channels(generator: np.random.Generator, n: int) -> np.ndarray:
+    """[n, 7, 9] channels; one number of every third holds nearly everything, and bytes lose most of the others."""
+    channels = random_channels(generator, n, 7, 9)
+    channels[::3, 2, 5] += np.float32(30.0) * random_channels(generator, len(channels[::3]), 1, 1)[:, 0, 0]
+    channels[::50] = 0
+    return channels
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e15])
+def test_what_bytes_lose_changes_no_answer(similarity: str, scale: float) -> None:
+    generator = np.random.default_rng(13)
+    entries = uneven_channels(generator, 2000) * np.float32(scale)
+    near = entries[:40] + np.float32(0.3 * scale) * random_channels(generator, 40, 7, 9)
+    queries = np.concatenate([near, uneven_channels(generator, 100) * np.float32(scale)])
+    dictionary = measured(entries, subspace=False)
+    for k in (1, 4):
+        wanted, wanted_distances = reference.search(queries, entries, similarity, k)
+        for _ in range(2):  # leading numbers are left out after some queries
+            indices, distances = dictionary.search(queries, similarity, k)  # type: ignore[arg-type]
+            clear = np.diff(wanted_distances, axis=1, prepend=-1.0).min(axis=1) > 0
+            np.testing.assert_array_equal(indices[clear], wanted[clear])
+            np.testing.assert_allclose(distances, wanted_distances, rtol=1e-9)
+
+
 def test_a_subspace_is_taken_only_where_it_pays() -> None:
     generator = np.random.default_rng(3)
     assert measured(random_channels(generator, 700, 8, 16)).rank == 0  # energy everywhere
@@ -208,13 +233,15 @@ def test_every_level_of_the_inner_loops_gives_the_same_answer() -> None:
     code = """
 import sys, numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_dictionary import low_rank_channels, measured, SIMILARITIES
+from test_dictionary import low_rank_channels, measured, SIMILARITIES, uneven_channels
 from wavefix import _core
 assert _core.kernel_level() == sys.argv[2]
 generator = np.random.default_rng(4)
 entries = low_rank_channels(generator, 500, 10, 0.02)
 queries = low_rank_channels(generator, 40, 12, 0.1)
 found = [measured(entries, subspace=s).search(queries, name, 5) for s in (0, 1) for name in SIMILARITIES]
+entries, queries = uneven_channels(generator, 3000), uneven_channels(generator, 40)
+found += [measured(entries).search(queries, name, 5) for _ in range(2) for name in SIMILARITIES]
 print(np.array([i for i, _ in found]).tobytes().hex(), np.array([d for _, d in found]).tobytes().hex())
 """
     answers = set()

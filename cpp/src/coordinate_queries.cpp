@@ -64,10 +64,10 @@ Coordinates::Query CoordinateQueries::fill_bytes(const Coordinates& coordinates,
   for (std::size_t part = 0; part < bytes.per_query; ++part) {
     const std::int8_t* const column = bytes.of(index) + part * bytes.stride;
     const std::size_t at = index * bytes.per_query + part;
-    starts[at] = -128 * std::accumulate(column, column + coordinates.lead(), 0);
-    // may overflow, as the sum that begins with it does
-    const auto all = static_cast<unsigned>(std::accumulate(column, column + coordinates.levels(), 0));
-    starts[starts.size() / 2 + at] = static_cast<int>(0u - 128u * all);
+    const auto start = [column](std::size_t levels) {  // may overflow, as the sum that begins with it does
+      return static_cast<int>(0u - 128u * static_cast<unsigned>(std::accumulate(column, column + levels, 0)));
+    };
+    starts[at] = start(coordinates.lead()), starts[starts.size() / 2 + at] = start(coordinates.levels());
   }
   return found;
 }

@@ -77,14 +77,11 @@ void row_products(const RowProducts& task) {
   }
 }
 
-/// sum + a0 b0 + a1 b1 of pairs of 16-bit integers. Fused, which takes as long as several of these, if `others` can be
-/// in flight meanwhile.
-template <bool Others>
+/// sum + a0 b0 + a1 b1 of pairs of 16-bit integers.
 inline Ints add_pairs(Ints sum, Ints a, Ints b) {
 #if defined(WAVEFIX_VNNI)
-  if (Others) return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#endif
-#if defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
+  return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 64
   return sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
 #elif defined(__x86_64__) && WAVEFIX_VECTOR_BYTES == 32
   return sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
@@ -118,7 +115,7 @@ inline Ints load_pairs(const short* from) {
 /// All screened_rows rows times Columns columns, a pair of levels at a time.
 template <std::size_t Columns>
 void multiply_pairs(const PairProducts& task, std::size_t column) {
-  // One query waits for memory only, which comes fastest in the order in which it lies.
+  // One query waits for memory only, which comes fastest in the order in which it lies, and if it is asked for early.
   constexpr std::size_t vectors = Columns == 1 ? screened_rows / lane_width : 2;
   const short* from[Columns];
   for (std::size_t c = 0; c < Columns; ++c) from[c] = task.columns[column + c];
@@ -135,7 +132,10 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
       for (; level < end; level += 2, lane += 2 * screened_rows) {
         Ints rows[vectors];
 #pragma GCC unroll 8
-        for (std::size_t v = 0; v < vectors; ++v) rows[v] = load_pairs(lane + 2 * v * lane_width);
+        for (std::size_t v = 0; v < vectors; ++v) {
+          rows[v] = load_pairs(lane + 2 * v * lane_width);
+          if (Columns == 1) __builtin_prefetch(lane + 2 * v * lane_width + prefetched_bytes / sizeof(short));
+        }
 #pragma GCC unroll 8
         for (std::size_t c = 0; c < Columns; ++c) {
           int pair;
@@ -143,7 +143,7 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
           const Ints both = Ints{} + pair;
 #pragma GCC unroll 8
           for (std::size_t v = 0; v < vectors; ++v) {
-            sums[c][v] = add_pairs<(Columns > 2)>(sums[c][v], rows[v], both);
+            sums[c][v] = add_pairs(sums[c][v], rows[v], both);
           }
         }
       }
