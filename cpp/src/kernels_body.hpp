@@ -3,6 +3,7 @@
 // WAVEFIX_KERNELS, and includes this. No include guard, on purpose, and no further includes but of the same sort.
 #include "source_kernels_body.hpp"
 // after it, whose vectors it uses
+#include "exact_kernels_body.hpp"
 #include "path_kernels_body.hpp"
 #include "search_kernels_body.hpp"
 
