@@ -43,8 +43,18 @@ def machine() -> str:
         f"{environment['processor']}, {environment['cores']} cores, "
         f"kernels `{environment['wavefix']['kernels']}`; {versions}. "
         f"Peak of one core by NumPy's product, in the run: {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s; "
-        f"copying: {copying:.0f} GB/s."
+        f"copying: {copying:.0f} GB/s.{searched()}"
     )
+
+
+def searched() -> str:
+    """Where the search was measured, if elsewhere."""
+    record, first = result("search"), result("synthesize")
+    own = record["environment"]["processor"]
+    if own == first["environment"]["processor"]:
+        return ""
+    peak, copying = record["peaks"]["float32_flops"] / 1e9, record["peaks"]["bandwidth"] / 1e9
+    return f" Search: {own}, {peak:.0f} GFLOP/s, {copying:.0f} GB/s."
 
 
 def synthesize() -> str:
