@@ -44,9 +44,10 @@ def divide(
     rng: np.random.Generator,
     sure: float | None = None,
 ) -> list[Source]:
-    """At most ``most`` sources more: groups of like ones explained anew by paths, in one piece or in two, which may
-    leave ``share`` more for each source less and must leave so much less for each one more; then the sources of all
-    groups divided, the strongest first, beside all others. ``sure``: only the strongest group, for that share."""
+    """At most ``most`` sources more: those one above another with common shadows; groups of like ones explained anew by
+    paths, in one piece or in two, which may leave ``share`` more for each source less and must leave so much less for
+    each one more; then the sources of all groups divided, the strongest first, beside all others. ``sure``: only the
+    strongest group, by paths, for that share."""
     left, least = residual(sources, measured), _LEAST * measured.energy
     cost = left.energy
     if cost < least:
