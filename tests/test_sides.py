@@ -14,11 +14,9 @@ from test_twins import BELOW, BESIDE, moved_line, past_a_wall, plain, wall
 from wavefix.training.spherical.divisions import Worth, _divided_each, divide
 from wavefix.training.spherical.gates import grow_together
 from wavefix.training.spherical.paths import noise_of
-from wavefix.training.spherical.rounds import regroup
-from wavefix.training.spherical.shadows import one_above_another, with_common_shadows
 from wavefix.training.spherical.sides import complement, divided_at, either_side, sharpened, steps_at_edge, within
 from wavefix.training.spherical.state import Gate, Measured, Source, project, residual
-from wavefix.training.spherical.system import fit_gains, gains_at_one_place, shaded_as
+from wavefix.training.spherical.system import fit_gains, gains_at_one_place
 from wavefix.training.spherical.twins import refined_where_seen
 
 THROUGH = 0.8 * np.exp(1.2j)  # of the gain, beyond the edge
@@ -179,56 +177,6 @@ def test_an_edge_beside_the_wall_is_moved_to_it(aside: float) -> None:
     moved = sharpened(pair, measured, 1e-3 * measured.energy)
     assert residual(moved, measured).energy < 1e-2 * left
     check_both_sides(moved, measured)
-
-
-def seen_past_a_wall(n: int = 900) -> tuple[list[Source], Measured]:
-    """A path and its image in the ground, and what is measured where the wall is in their way and where it is not."""
-    both = [plain(BESIDE, 60.0 + 0j), plain(BELOW, -30.0 + 12j)]
-    return both, past_a_wall(both, THROUGH, n)
-
-
-def parted(source: Source, measured: Measured) -> list[Source]:
-    """The source on both sides of the wall's edge, refined."""
-    _, shaded = beyond_a_wall(0.0)
-    edge = grow_together([plain(BESIDE, 60.0 + 0j)], shaded, 1e-3 * shaded.energy, 4)
-    pair = [
-        shaded_as(one, replace(plain(BESIDE, 60.0 + 0j), gate=one.gate), shaded) for one in either_side(source, edge)
-    ]
-    return refined_where_seen(fit_gains(pair, measured), measured, np.random.default_rng(0))
-
-
-def test_a_path_and_its_image_get_the_same_shadows() -> None:
-    (path, image), measured = seen_past_a_wall()
-    group = [*parted(path, measured), replace(image, position=image.position + np.array([0.0, 0.0, -0.3]))]
-    left = residual(fit_gains(group, measured), measured)
-    group = fit_gains(group, measured)
-    found = with_common_shadows(group, left, np.random.default_rng(0))
-    assert len(found) == 4
-    assert residual(found, measured).energy < 1e-2 * left.energy
-    heights = [abs(one.position[2]) for one in found]
-    assert heights == pytest.approx([7.5, 7.5, 10.5, 10.5], abs=0.1)
-    assert np.array_equal(found[2].position, found[3].position)
-    assert all(
-        a is b for a, b in zip(with_common_shadows(group[:2], left, np.random.default_rng(0)), group, strict=False)
-    )
-
-
-def test_sources_one_above_another_are_related() -> None:
-    both, measured = seen_past_a_wall(100)
-    aside = plain(BESIDE + np.array([0.0, 8.0, 0.0]), 30.0 + 0j)
-    groups = one_above_another([aside, *both], measured)
-    assert [[one is aside for one in group] for group in groups] == [[False, False], [True]]
-    assert groups[0][0] is both[0]
-
-
-def test_pieces_of_a_path_and_of_its_image_are_told_apart() -> None:
-    (path, _), measured = seen_past_a_wall()
-    merged = parted(replace(path, position=(BESIDE + BELOW * [1, 1, -1]) / 2), measured)
-    left = residual(merged, measured).energy
-    found = regroup(merged, measured, 5e-3, 8, np.random.default_rng(0))
-    assert len(found) == 4
-    assert residual(found, measured).energy < 0.05 * left
-    assert sorted(abs(one.position[2]) for one in found) == pytest.approx([7.5, 7.5, 10.5, 10.5], abs=0.2)
 
 
 def test_noise_costs_no_path() -> None:

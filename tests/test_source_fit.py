@@ -172,14 +172,10 @@ def spherical_case() -> Case:
     return case
 
 
-def displaced(by: float, together: bool = False) -> tuple[Case, NDArray[np.complex64]]:
-    """A case, and the channels of sources that are ``by`` meters away from its own and turned by as many radians.
-    ``together``: the second one is where the first one is, before and after."""
+def displaced(by: float) -> tuple[Case, NDArray[np.complex64]]:
+    """A case, and the channels of sources that are ``by`` meters away from its own and turned by as many radians."""
     case, there = spherical_case(), spherical_case()
     there.sources += by * np.array([[1, -1, 2], [-1, 2, 1], [2, 1, -1]])
-    for one in (case, there) if together else ():
-        one.sources[1], one.rotations[1] = one.sources[0], one.rotations[0]
-        one.basis = (1 / one.distances()[..., None]).astype(np.float32)
     there.rotations = np.stack([rotated(one, by * np.array([1.0, -1, 0.5])) for one in there.rotations])
     there.basis = (1 / there.distances()[..., None]).astype(np.float32)
     there.coefficients = case.coefficients * np.exp(0.1j * by)
@@ -199,32 +195,6 @@ def test_a_step_of_the_sources_is_that_of_the_finite_differences() -> None:
     np.testing.assert_allclose(sources - case.sources, step[:, 2:5], rtol=0.01, atol=1e-3 * np.abs(step[:, 2:5]).max())
     np.testing.assert_allclose(rotations, wanted, atol=0.01 * np.abs(wanted - case.rotations).max())
     assert cost < 0.1 * np.sum(np.abs(channels - case.channels()) ** 2)
-
-
-def test_sources_at_one_place_move_as_one() -> None:
-    case, channels = displaced(1e-5, together=True)
-    design = columns(case)
-    design = design.reshape(3, 8, -1)
-    design[0, 2:] += design[1, 2:]
-    kept = design.reshape(24, -1)[np.r_[0:10, 16:24]]
-    matrix, gradient = (kept.conj() @ kept.T).real, (kept.conj() @ (channels - case.channels()).reshape(-1)).real
-    size = np.sqrt(np.diag(matrix))
-    scaled = matrix / np.outer(size, size) + (1e-3 + 1e-7) * np.eye(len(size))
-    step = np.linalg.solve(scaled, gradient / size) / size
-    (sources, rotations, _), cost = refined(case, channels, 1)
-    moved, least = sources - case.sources, 1e-3 * np.abs(step[2:5]).max()
-    np.testing.assert_allclose(moved[[0, 2]], [step[2:5], step[12:15]], rtol=0.01, atol=least)
-    wanted = rotated(case.rotations[0], step[5:8])
-    np.testing.assert_allclose(rotations[0], wanted, atol=0.01 * np.abs(wanted - case.rotations[0]).max())
-    np.testing.assert_array_equal(sources[1], sources[0])
-    np.testing.assert_array_equal(rotations[1], rotations[0])
-    assert cost < 0.1 * np.sum(np.abs(channels - case.channels()) ** 2)
-    far, channels = displaced(2e-3, together=True)
-    before = float(np.sum(np.abs(channels - far.channels()) ** 2))
-    (sources, rotations, _), cost = refined(far, channels, 60)
-    assert cost < 1e-6 * before
-    np.testing.assert_array_equal(sources[1], sources[0])
-    np.testing.assert_array_equal(rotations[1], rotations[0])
 
 
 def test_sources_are_refined_to_where_the_channels_come_from() -> None:

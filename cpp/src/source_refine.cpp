@@ -50,8 +50,6 @@ class SourceRefinement {
         count_(sources.positions.shape[0]) {
     for (std::size_t l = 0; l < count_; ++l) {
       first_.push_back(first_.back() + 2 * static_cast<std::size_t>(sources.terms.data[l]) + motions);
-      leader_.push_back(leader_of(l));
-      if (leader_[l] != l) followers_.push_back(l);
     }
     const auto unknowns = static_cast<Eigen::Index>(first_.back());
     matrix_.resize(unknowns, unknowns), scaled_.resize(unknowns, unknowns);
@@ -105,33 +103,6 @@ class SourceRefinement {
   }
 
   static double wavenumber_of(double frequency) { return tau * frequency / speed_of_light; }
-
-  /// The first of the sources that begin where source l does: pieces of one path, which are at one place.
-  std::size_t leader_of(std::size_t l) const {
-    const auto same = [&](auto view, std::size_t other) {
-      return std::equal(view.row(l), view.row(l) + view.stride(), view.row(other));
-    };
-    std::size_t other = 0;
-    while (!(same(sources_.positions, other) && same(sources_.rotations, other))) ++other;
-    return other;
-  }
-
-  Eigen::Index motion_of(std::size_t l) const { return static_cast<Eigen::Index>(first_[l + 1] - motions); }
-
-  /// Sources of one place move as the first of them: the sum of their equations is that one's.
-  void tie() {
-    constexpr auto size = static_cast<Eigen::Index>(motions);
-    matrix_.triangularView<Eigen::StrictlyUpper>() = matrix_.transpose();
-    for (const std::size_t l : followers_) {
-      const Eigen::Index own = motion_of(l), first = motion_of(leader_[l]);
-      matrix_.middleRows(first, size) += matrix_.middleRows(own, size);
-      matrix_.middleCols(first, size) += matrix_.middleCols(own, size);
-      gradient_.segment(first, size) += gradient_.segment(own, size);
-      matrix_.middleRows(own, size).setZero(), matrix_.middleCols(own, size).setZero();
-      matrix_.diagonal().segment(own, size) = matrix_.diagonal().segment(first, size);
-      gradient_.segment(own, size).setZero();
-    }
-  }
 
   SourceGeometry geometry_of(const State& state) const {
     return {{state.positions.data(), {count_, 3}}, {state.rotations.data(), {count_, 3, 3}}};
@@ -202,7 +173,6 @@ class SourceRefinement {
     source_normal_equations(measurement_, geometry_of(state), basis, sources_.terms, amplitudes,
                             {left.data(), channels_.shape}, middle_, reference_frequency_,
                             {matrix_.data(), {unknowns, unknowns}}, {gradient_.data(), {unknowns}}, execution_);
-    if (!followers_.empty()) tie();
     const double least = std::max(1e-9 * matrix_.diagonal().maxCoeff(), 1e-30);
     scale_ = matrix_.diagonal().cwiseMax(least).cwiseSqrt().cwiseInverse();
   }
@@ -223,7 +193,6 @@ class SourceRefinement {
       for (std::size_t l = 0; l < count_; ++l) {
         if (!(errors[l] > trust * noise / static_cast<double>(count_))) continue;
         dampings_[l] *= 10.0, wild = true;
-        if (leader_[l] != l) dampings_[leader_[l]] *= 10.0;  // which damps how both move
       }
       if (!wild) return;
     }
@@ -248,9 +217,6 @@ class SourceRefinement {
       step_ = Matrix(scaled_.selfadjointView<Eigen::Lower>()).partialPivLu().solve(step_).eval();
     }
     step_.array() *= scale_.array();
-    for (const std::size_t l : followers_) {
-      step_.segment<motions>(motion_of(l)) = step_.segment<motions>(motion_of(leader_[l]));
-    }
   }
 
   /// Source l after its step. The coefficients turn by the phase that the range step adds at the middle.
@@ -311,7 +277,7 @@ class SourceRefinement {
   const MovingSources& sources_;
   const Execution& execution_;
   std::size_t count_;
-  std::vector<std::size_t> first_{0}, leader_, followers_, rows_;
+  std::vector<std::size_t> first_{0}, rows_;
   std::vector<double> wavenumbers_;  // of the ends of the band, and in the middle of the reference
   std::vector<float> basis_, gates_;
   std::vector<cfloat> amplitudes_;

@@ -101,8 +101,7 @@ struct SourceRefineOptions {
 };
 
 /// Levenberg-Marquardt (18) on all unknowns of all sources; returns the energy that they leave of `channels` [n, A, K].
-/// Each location and antenna keeps the gates that it has where the sources begin, also when these move. Sources that
-/// begin at exactly one place, turned alike, are pieces of one path and move as one.
+/// Each location and antenna keeps the gates that it has where the sources begin, also when these move.
 /// `factors` [n, A], empty for ones: what each location's channels were multiplied by, at each antenna. Positions are
 /// told from `middle`.
 WAVEFIX_API double source_refine(const Measurement& measurement, View<const cfloat, 3> channels,

@@ -31,8 +31,8 @@ from wavefix.training.spherical.state import (
     some_of,
     whole_of,
 )
-from wavefix.training.spherical.system import GainSystem, fit_gains, refine, shaded_as, with_degree
-from wavefix.training.spherical.twins import explained_anew, pieces_of, refined_where_seen
+from wavefix.training.spherical.system import GainSystem, fit_gains, refine, with_degree
+from wavefix.training.spherical.twins import explained_anew, refined_where_seen
 from wavefix.training.spherical.windows import through_windows
 
 _SAMPLE = 600  # locations of a joint step, at least
@@ -192,12 +192,7 @@ def regroup(
     which sources that few locations see are not by all locations together."""
     left = residual(sources, measured)
     cost = energy(left.channels)
-    groups, pieces = list[list[Source]](), list[list[Source]]()
-    for indices in alike(sources, measured):
-        group = [sources[i] for i in indices]
-        others = pieces_of(group[0], group)[1:]
-        groups.append([one for one in group if one not in others])
-        pieces.append(others)
+    groups = [[sources[i] for i in group] for group in alike(sources, measured)]
     found = for_each(lambda group, own: explained_anew(group, left, share * cost, own), groups, rng)
     middle = measured.at_middle_antenna()
     rarely = [np.mean(group[0].seen_from(middle)) < _RARELY for group in groups]
@@ -209,37 +204,23 @@ def regroup(
             new, gain = explained_anew(group, left, share * cost, rng)
         more = len(new) - len(group)
         anew = gain > share * more * cost and more <= most
-        old = group + pieces[index]
         if not (anew or rarely[index]):
-            out += old
+            out += group
             continue
-        whole = whole_of(old, left)
-        trials = [old]
+        whole = whole_of(group, left)
+        trials = [group]
         if anew:
-            trials = _beside_pieces(new, pieces[index], whole, _LEAST_EDGE * cost)
-        group = old
+            gate = gates.grow_together(new, whole, _LEAST_EDGE * cost, _LINES[1])
+            trials = [new, [replace(source, gate=gate) for source in new]]
         for trial in trials:
             limit = (1 - share * (len(trial) - len(group))) * cost
             trial = refined_where_seen(trial, whole, rng)
-            more = len(trial) - len(group)
-            after = exchanged(group, trial, left, limit) if more <= most else None
+            after = exchanged(group, trial, left, limit)
             if after is not None:
-                group, cost, changed, most = trial, after, True, most - more
+                most -= len(trial) - len(group)
+                group, cost, changed = trial, after, True
         out += group
     return out
-
-
-def _beside_pieces(new: list[Source], pieces: list[Source], whole: Measured, least_gain: float) -> list[list[Source]]:
-    """Sources with the gates that they have or, where no other pieces are of their path, with a common one; with these
-    pieces where the first one is now, and at the places of all."""
-    if not pieces:
-        gate = gates.grow_together(new, whole, least_gain, _LINES[1])
-        return [new, [replace(source, gate=gate) for source in new]]
-    beside = [
-        [shaded_as(replace(piece, position=one.position, rotation=one.rotation), piece, whole) for piece in pieces]
-        for one in new
-    ]
-    return [[*new, *beside[0]], [source for one, others in zip(new, beside, strict=True) for source in (one, *others)]]
 
 
 def one_round(

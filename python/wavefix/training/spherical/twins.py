@@ -84,15 +84,6 @@ def explained_anew(
     return shaded, (before - best.cost) / share
 
 
-def pieces_of(source: Source, group: Sequence[Source]) -> list[Source]:
-    """Those of the group that are pieces of its path, which are exactly where it is."""
-    return [
-        one
-        for one in group
-        if np.array_equal(one.position, source.position) and np.array_equal(one.rotation, source.rotation)
-    ]
-
-
 def _where_seen(source: Source, left: Measured, rng: np.random.Generator) -> tuple[Measured, float] | None:
     """What is left where the source is seen, at some of the locations, antennas and subcarriers, and which part of all
     that is; None where few locations see it."""
