@@ -220,7 +220,9 @@ void multiply_bytes(const ByteProducts& task, std::size_t column) {
     for (std::size_t v = 0; v < vectors; ++v) {
       Ints sum = sums[0][c][v];
 #pragma GCC unroll 4
-      for (std::size_t chain = 1; chain < chains; ++chain) sum += sums[chain][c][v];
+      for (std::size_t chain = 1; chain < chains; ++chain) {  // parts may overflow, the whole does not
+        sum = (Ints)_mm512_add_epi32((__m512i)sum, (__m512i)sums[chain][c][v]);
+      }
       store(task.products[column + c] + v * lane_width,
             __builtin_convertvector(sum, Floats) * load(task.scales + v * lane_width));
     }
