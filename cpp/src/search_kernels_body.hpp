@@ -128,13 +128,14 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
     }
     std::size_t level = 0, end = task.levels[0];
     for (int part = 0; part < 2; ++part, end += task.levels[1]) {
-      const short* lane = task.parts[part] + 2 * row;
+      const short* lane = task.parts[part];  // none where there are no such levels
       for (; level < end; level += 2, lane += 2 * screened_rows) {
         Ints rows[vectors];
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < vectors; ++v) {
-          rows[v] = load_pairs(lane + 2 * v * lane_width);
-          if (Columns == 1) __builtin_prefetch(lane + 2 * v * lane_width + prefetched_bytes / sizeof(short));
+          const short* const pairs = lane + 2 * (row + v * lane_width);
+          rows[v] = load_pairs(pairs);
+          if (Columns == 1) __builtin_prefetch(pairs + prefetched_bytes / sizeof(short));
         }
 #pragma GCC unroll 8
         for (std::size_t c = 0; c < Columns; ++c) {
@@ -142,9 +143,7 @@ void multiply_pairs(const PairProducts& task, std::size_t column) {
           __builtin_memcpy(&pair, from[c] + level, sizeof(pair));
           const Ints both = Ints{} + pair;
 #pragma GCC unroll 8
-          for (std::size_t v = 0; v < vectors; ++v) {
-            sums[c][v] = add_pairs(sums[c][v], rows[v], both);
-          }
+          for (std::size_t v = 0; v < vectors; ++v) sums[c][v] = add_pairs(sums[c][v], rows[v], both);
         }
       }
     }
