@@ -12,7 +12,7 @@ namespace {
 constexpr double sigmas = 5.0;                // half-width of the first box of candidates
 constexpr double node_phase = 1.0;            // radians that antennas may lose between nodes
 constexpr double interpolation_error = 5e-3;  // of the interpolated cost, relative to what the best minimum explains
-constexpr double rough_error = 1e-2;          // of it, relative to the energy, as near edges of gates
+constexpr double rough_error = 2e-3;          // of it, relative to the energy, as near edges of gates
 constexpr double error_spread = 4.0;          // by which errors of the interpolated cost differ from each other
 constexpr double crowd = 3e3;                 // candidates in a box, beyond which more minima are kept
 constexpr double wide = 4e4;                  // candidates in a box, beyond which it ends where the region does
@@ -20,8 +20,13 @@ constexpr double third_axis = 10.0;           // times the candidates of a plane
 constexpr int most_growths = 16;
 constexpr double most_doubtful = 2.0;  // times the cost of the best minimum, up to which others are reconsidered
 constexpr double same_place = 1e-3;    // wavelengths
+constexpr double narrow = 1.0 / 16.0;  // wavelengths around a minimum
 constexpr std::size_t most_reconsidered = 24;
 constexpr int most_turns = 6;
+constexpr std::size_t most_parted = 8;  // minima that edges may have parted
+constexpr double parted_error = 1.25;   // times the worst error of the interpolated cost, that these may cost more
+constexpr double least_radius = 1.5;    // wavelengths, of a box of candidates
+constexpr double radius_at_edge = 4.0;  // likewise, where an edge has stopped the float solution
 
 bool by_cost(const Minimum& a, const Minimum& b) { return a.cost != b.cost ? a.cost < b.cost : a.offset < b.offset; }
 
@@ -54,7 +59,8 @@ SearchBox FixSearch::box_around(const Query& query, const FloatPoint& point) con
     diameter = std::hypot(diameter, region.upper[d] - region.lower[d]);
   SearchBox box;
   box.center = point.position;
-  const double least = options_.candidate_radius > 0.0 ? options_.candidate_radius : 1.5 * plan_.model.wavelength();
+  double least = (point.at_edge ? radius_at_edge : least_radius) * plan_.model.wavelength();
+  if (options_.candidate_radius > 0.0) least = options_.candidate_radius;
   for (Eigen::Index k = 0; k < dimension; ++k) {
     const auto at = static_cast<std::size_t>(k);
     for (Eigen::Index d = 0; d < dimension; ++d) {
@@ -252,7 +258,7 @@ void FixSearch::reconsider(const Query& query, bool gains) {
     }
   }
   // Edges of gates hide the next minimum along a valley, and part one minimum into several.
-  const std::array<double, 2> radii{wavelength, wavelength / 16.0};
+  const std::array<double, 2> radii{wavelength, narrow * wavelength};
   for (int turn = 0; turn < most_turns; ++turn) {
     const Refined center = weighed_[best_];
     for (std::size_t i = 0; i < (gains ? 2 : 1); ++i) {
@@ -261,7 +267,24 @@ void FixSearch::reconsider(const Query& query, bool gains) {
     }
     if (weighed_[best_].doubtful >= center.doubtful) break;
   }
+  look_beside(query);
   refined_ = weighed_;  // and no exchange of memory, which would be allocated again and again
+}
+
+/// Around minima that cost little more than the best one, refined where an edge parts them from a better one.
+void FixSearch::look_beside(const Query& query) {
+  std::sort(weighed_.begin(), weighed_.end(),
+            [](const Refined& a, const Refined& b) { return a.doubtful < b.doubtful; });
+  best_ = 0;
+  const double limit = weighed_.front().doubtful + parted_error * worst_error_ * query.energy;
+  const std::size_t known = std::min(weighed_.size(), most_parted);
+  for (std::size_t i = 0; i < known && weighed_[i].doubtful <= limit; ++i) {
+    const Refined center = weighed_[i];
+    points_around(plan_.model.region(), center.result.position, narrow * plan_.model.wavelength(), around_);
+    for (const Point& start : around_) {
+      weigh(query, {refiner.refine(query.channel, start.data()), start, center.interpolated});
+    }
+  }
 }
 
 std::optional<Refinement> FixSearch::runner_up(const Query& query) {

@@ -53,6 +53,7 @@ class FixSearch {
   bool grow(const Query& query, double candidates, SearchBox& box) const;
   Refined* refined_near(const Point& position);
   void weigh(const Query& query, const Refined& minimum);
+  void look_beside(const Query& query);
   bool refine_best(const Query& query, double finer, std::size_t first);
 
   const FloatFixPlan& plan_;

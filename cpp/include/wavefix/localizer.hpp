@@ -34,7 +34,7 @@ struct LocalizerOptions {
   double coarse_spacing = 0.0;     ///< m, of the grid of the gain-free search.
   int coarse_starts = 4;           ///< Points of that grid that are refined with free gains.
   double candidate_spacing = 0.0;  ///< m, of the candidates; an eighth of a wavelength.
-  double candidate_radius = 0.0;   ///< m, least half-width of the box of candidates; 1.5 wavelengths.
+  double candidate_radius = 0.0;   ///< m, least half-width of the box of candidates; 1.5 wavelengths, 4 at edges.
   int max_candidates = 40000;      ///< In one box, which is cut; ten times as many in a volume, or for a suspect fix.
   int minima = 64;                 ///< Local minima among them that are refined on the interpolated cost.
   int finalists = 4;               ///< Of those, how many are refined with the exact model.
