@@ -264,7 +264,7 @@ def test_no_round_begins_that_would_end_after_the_time(monkeypatch, left, fittin
         return replace(state, sources=[source()])
 
     monkeypatch.setattr(spherical_fitting, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(spherical_fitting, "errors_of", lambda *_: rounds.Errors(left ** next(error), 0.5))
+    monkeypatch.setattr(spherical_fitting, "errors_of", lambda *_: rounds.Errors(1.0, 1.0, left ** next(error)))
     monkeypatch.setattr(spherical_fitting, "one_round", round_of_ten_seconds)
     record, data = spherical_fitting.Record(), measured(20)
     data = replace(data, channels=np.ones_like(data.channels))

@@ -14,7 +14,7 @@ from wavefix.files import Path_, written_whole
 from wavefix.training.spherical.rounds import Errors, State
 from wavefix.training.spherical.state import Gate, Source
 
-_FORMAT, _VERSION = "wavefix-spherical-checkpoint", "5"
+_FORMAT, _VERSION = "wavefix-spherical-checkpoint", "6"
 Record = TypeVar("Record")
 
 
@@ -31,7 +31,7 @@ def write_state(path: Path_, identity: str, state: State, record: Any) -> None:
         if not source.gate.trivial:
             tensors[f"{number}/lines"] = np.ascontiguousarray(source.gate.lines)
         shapes.append([source.degree, source.gate.leaves])
-    tensors["errors"] = np.array([state.errors.nmse, state.errors.median])
+    tensors["errors"] = np.array([state.errors.nmse, state.errors.median, state.errors.usual])
     metadata = {
         "format": _FORMAT,
         "format_version": _VERSION,
@@ -67,8 +67,8 @@ def read_state(path: Path_, identity: str, record_type: type[Record]) -> tuple[S
         record = record_type(**json.loads(metadata["record"]))
         shapes = json.loads(metadata["sources"])
         sources = [_source(tensors, number, *shape) for number, shape in enumerate(shapes)]
-        nmse, median = (float(value) for value in tensors["errors"])
-        return State(sources, Errors(nmse, median)), record
+        errors = Errors(*(float(value) for value in tensors["errors"]))
+        return State(sources, errors), record
     except (KeyError, TypeError, ValueError, RecursionError, IndexError) as error:
         raise DataError(f"{path}: not a readable checkpoint (its record: {error})") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from wavefix.training.spherical.concurrent import for_each
 from wavefix.training.spherical.edges import exchanged
+from wavefix.training.spherical.heights import at_heights, heights_of, one_above_another
 from wavefix.training.spherical.paths import as_paths, noise_of
 from wavefix.training.spherical.search import alike
 from wavefix.training.spherical.sides import beyond, divided, divided_at, steps_at_edge, with_constant_gain
@@ -19,8 +20,9 @@ from wavefix.training.spherical.twins import refined_where_seen
 
 _LEAST = 3e-5  # of the whole energy, that another gain must explain
 _LEADERS = 6  # of the strongest groups, explained anew also where they have one source
+_RELATED = 0.02  # of what is left, that another source at a height of the strongest ones must explain
 _DEGREE = 4  # of gains through a wall, at most: they vary with the angle as others do not
-_KNOWN, _KNOWN_LINES = 6, 2  # gates of the strongest sources, of so few lines, at whose edges others are divided
+_KNOWN, _KNOWN_LINES = 6, 4  # gates of the strongest sources, of so few lines, at whose edges others are divided
 
 
 @dataclass(frozen=True)
@@ -42,29 +44,45 @@ def divide(
     rng: np.random.Generator,
     sure: float | None = None,
 ) -> list[Source]:
-    """At most ``most`` sources more: groups of like ones explained anew by paths, in one piece or in two, which may
-    leave ``share`` more for each source less and must leave so much less for each one more; then the sources of all
-    groups divided, the strongest first, beside all others. ``sure``: only the strongest group, for that share."""
+    """At most ``most`` sources more: those one above another explained anew at the heights of the strongest; groups of
+    like ones by paths, in one piece or in two, which may leave ``share`` more for each source less and must leave so
+    much less for each one more; then the sources of all groups divided, the strongest first, beside all others.
+    ``sure``: only the strongest group of like ones, for that share."""
     left, least = residual(sources, measured), _LEAST * measured.energy
     cost = left.energy
     if cost < least:
         return sources
     worth, price = Worth(share, least), sure or share
+    noise = noise_of(left)
+
+    def instead(groups: list[list[Source]], found: list[list[Source]], price: float) -> None:
+        """Of each group what was found, where that leaves enough less for each source more."""
+        nonlocal cost, most
+        for group, new in zip(groups, found, strict=True):
+            more = len(new) - len(group)
+            limit = min(cost, noise) + max(cost - noise, 0.0) * (1 + price) ** -more
+            after = exchanged(group, new, left, limit) if more <= most else None
+            if after is not None:
+                group[:], cost, most = new, after, most - more
+
+    before = sources
+    if not sure:
+        related = one_above_another(sources, measured)
+        heights = heights_of(related[0], measured)
+        found = for_each(lambda group, own: at_heights(group, heights, left, _RELATED, least, own), related, rng)
+        instead(related, found, _RELATED)
+        sources = [source for group in related for source in group]
     groups = [[sources[i] for i in indices] for indices in alike(sources, measured)]
     known = [one.gate for group in groups for one in group if 0 < len(one.gate.lines) <= _KNOWN_LINES][:_KNOWN]
 
     def pieces(source: Source, others: Sequence[Gate], rest: Measured, rng: np.random.Generator) -> list[Source]:
         return _in_pieces(source, [*others, *known], rest, worth, rng)
 
-    first, noise = 1 if sure else _LEADERS, noise_of(left)
+    first = 1 if sure else _LEADERS
     tried = groups[:first] + [group for group in groups[first:] if len(group) > 1 and not sure]
+    tried = [group for group in tried if any(one in before for one in group)]  # others have just been
     found = for_each(lambda group, own: as_paths(group, left, noise, pieces, share, least, own), tried, rng)
-    for group, new in zip(tried, found, strict=True):
-        more = len(new) - len(group)
-        limit = min(cost, noise) + max(cost - noise, 0.0) * (1 + price) ** -more
-        after = exchanged(group, new, left, limit) if more <= most else None
-        if after is not None:
-            group[:], cost, most = new, after, most - more
+    instead(tried, found, price)
     out = [source for group in groups for source in group]
     return out if sure or most < 1 else _divided_each(out, left, worth, most, rng)
 

@@ -45,20 +45,16 @@ class Record:
 
     validation: list[float] = field(default_factory=list)
     median: list[float] = field(default_factory=list)  # of the held-out locations' errors
+    usual: list[float] = field(default_factory=list)  # their geometric mean, which rounds must lower
     training: list[float] = field(default_factory=list)  # at the antennas that the round looked at
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     finished: bool = False
 
     @property
-    def both(self) -> list[float]:
-        """What rounds must lower, one after the other."""
-        return [Errors(*pair).both for pair in zip(self.validation, self.median, strict=True)]
-
-    @property
     def falling(self) -> bool:
         """Whether another round brings more than the last steps."""
-        return len(self.both) > 1 and self.both[-1] < _FALLING * min(self.both[:-1])
+        return len(self.usual) > 1 and self.usual[-1] < _FALLING * min(self.usual[:-1])
 
 
 def fit_spherical(
@@ -180,8 +176,9 @@ class _Rounds:
             trial.errors = self._validation(trial)
             record.validation.append(trial.errors.nmse)
             record.median.append(trial.errors.median)
+            record.usual.append(trial.errors.usual)
             record.training.append(errors_of(trial.sources, there.thin).nmse)
-            if trial.errors.both < 1.02 * state.errors.both or not state.sources:
+            if trial.errors.usual < 1.02 * state.errors.usual or not state.sources:
                 state, training, searched = trial, moved, there
             keep(state)
             longest = max(longest, time.monotonic() - began)
@@ -206,12 +203,12 @@ def _look(record: Record, most: int, max_rounds: int) -> int:
     if most > _LOOKS[0]:
         pairs = enumerate(zip(record.validation, record.training, strict=True), 1)
         odd = (i for i, (all_of_them, seen) in pairs if i >= STRICT_ROUNDS and all_of_them > _OVERFIT * seen)
-        end = _end(record.both, 0, max_rounds, _PATIENCE[0], _WORTHWHILE[0])
+        end = _end(record.usual, 0, max_rounds, _PATIENCE[0], _WORTHWHILE[0])
         begin = min(end, (3 * max_rounds + 3) // 4, next(odd, max_rounds))
-        if len(record.both) < begin:
+        if len(record.usual) < begin:
             return _LOOKS[0]
     patience = _PATIENCE[1] if begin else _PATIENCE[0]
-    return _LOOKS[1] if _end(record.both, begin, max_rounds, patience, _WORTHWHILE[1]) > len(record.both) else 0
+    return _LOOKS[1] if _end(record.usual, begin, max_rounds, patience, _WORTHWHILE[1]) > len(record.usual) else 0
 
 
 def _end(errors: Sequence[float], begin: int, otherwise: int, patience: int, worthwhile: float) -> int:

@@ -40,7 +40,7 @@ def noise_of(left: Measured) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Explained:
+class Explained:
     """Paths, each by its pieces, and what they leave."""
 
     paths: list[list[Source]]
@@ -72,7 +72,7 @@ def as_paths(
     others: what the gates and places of too many sources make up for hides the edges of walls. The group itself where
     no path leaves so much less. ``noise``: what no source explains, of which no share counts."""
     whole = whole_of(group, left)
-    found = _Explained([], whole)
+    found = Explained([], whole)
 
     def explain(number: int, source: Source, alone: Sequence[list[Source]] = ()) -> None:
         """The path of that number by ``source`` anew, in pieces or alone, where that leaves less."""
@@ -81,7 +81,7 @@ def as_paths(
         rest = residual([one for path in others for one in path], whole)
         known = [path[0].gate for path in others if path and not path[0].gate.trivial]
         for path in (pieces(source, known, rest, rng), *alone):
-            new = _refined(found.instead(number, path), whole, found.left.energy, least_gain, rng)
+            new = refined_paths(found.instead(number, path), whole, found.left.energy, least_gain, rng)
             if new.weighed(share, noise) < found.weighed(share, noise):
                 found = new
 
@@ -97,9 +97,15 @@ def as_paths(
     return found.sources or list(group)
 
 
-def _refined(
+def by_path(sources: Sequence[Source], like: list[list[Source]]) -> list[list[Source]]:
+    """The sources, as many for each path as ``like`` has."""
+    each = iter(sources)
+    return [[next(each) for _ in path] for path in like]
+
+
+def refined_paths(
     paths: list[list[Source]], whole: Measured, wanted: float, least_gain: float, rng: np.random.Generator
-) -> _Explained:
+) -> Explained:
     """All at once, then the edges of those in two pieces, and all again where ``wanted`` is near."""
     found = _all_refined(paths, whole, rng)
     paths, left = found.paths, found.left
@@ -111,12 +117,11 @@ def _refined(
             if after.energy < left.energy:
                 paths[number], left = pair, after
     if left is found.left or left.energy > _HOPELESS * wanted:
-        return _Explained(paths, left)
+        return Explained(paths, left)
     again = _all_refined(paths, whole, rng)
-    return again if again.left.energy < left.energy else _Explained(paths, left)
+    return again if again.left.energy < left.energy else Explained(paths, left)
 
 
-def _all_refined(paths: list[list[Source]], whole: Measured, rng: np.random.Generator) -> _Explained:
+def _all_refined(paths: list[list[Source]], whole: Measured, rng: np.random.Generator) -> Explained:
     flat = refined_where_seen([source for path in paths for source in path], whole, rng, _ROWS)
-    each = iter(flat)
-    return _Explained([[next(each) for _ in path] for path in paths], residual(flat, whole))
+    return Explained(by_path(flat, paths), residual(flat, whole))

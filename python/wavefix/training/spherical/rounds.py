@@ -74,10 +74,11 @@ class Stages(dict[str, float]):
 
 @dataclass(frozen=True)
 class Errors:
-    """Energy left of the held-out channels: of all, and of the median location."""
+    """Energy left of the held-out channels: of all, of the median location, and the geometric mean of all locations."""
 
     nmse: float
     median: float
+    usual: float
 
     @property
     def both(self) -> float:
@@ -90,16 +91,18 @@ class State:
     """Sources so far, and what they leave."""
 
     sources: list[Source] = field(default_factory=list)
-    errors: Errors = field(default_factory=lambda: Errors(1.0, 1.0))
+    errors: Errors = field(default_factory=lambda: Errors(1.0, 1.0, 1.0))
 
 
 def errors_of(sources: list[Source], measured: Measured, moves: float = 0.0) -> Errors:
     """``moves``: what positions that were moved add, relative to the energy."""
     if not sources:
-        return Errors(1.0, 1.0)
+        return Errors(1.0, 1.0, 1.0)
     left, whole = energies(residual(sources, measured).channels), energies(measured.channels)
     whole = np.maximum(whole, 1e-9 * whole.max())
-    return Errors(float(left.sum() / whole.sum()) + moves, float(np.median(left / whole)) + moves)
+    each = np.maximum(left / whole, _NOTHING**2)
+    usual = float(np.exp(np.mean(np.log(each))))
+    return Errors(float(left.sum() / whole.sum()) + moves, float(np.median(each)) + moves, usual + moves)
 
 
 def clipping(sources: list[Source], measured: Measured) -> Floats:
