@@ -22,7 +22,7 @@ _LEAST = 3e-5  # of the whole energy, that another gain must explain
 _LEADERS = 6  # of the strongest groups, explained anew also where they have one source
 _RELATED = 0.02  # of what is left, that another source at a height of the strongest ones must explain
 _DEGREE = 4  # of gains through a wall, at most: they vary with the angle as others do not
-_KNOWN, _KNOWN_LINES = 6, 4  # gates of the strongest sources, of so few lines, at whose edges others are divided
+_KNOWN, _KNOWN_LINES = 6, 2  # gates of the strongest sources, of so few lines, at whose edges others are divided
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def divide(
             if after is not None:
                 group[:], cost, most = new, after, most - more
 
-    before = sources
     if not sure:
         related = one_above_another(sources, measured)
         heights = heights_of(related[0], measured)
@@ -80,7 +79,6 @@ def divide(
 
     first = 1 if sure else _LEADERS
     tried = groups[:first] + [group for group in groups[first:] if len(group) > 1 and not sure]
-    tried = [group for group in tried if any(one in before for one in group)]  # others have just been
     found = for_each(lambda group, own: as_paths(group, left, noise, pieces, share, least, own), tried, rng)
     instead(tried, found, price)
     out = [source for group in groups for source in group]

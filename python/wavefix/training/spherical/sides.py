@@ -16,7 +16,7 @@ from wavefix.training.spherical.state import Floats, Gate, Measured, Source, pro
 from wavefix.training.spherical.system import gains_at_one_place
 
 _LEAST_ROWS = 60  # locations that see a source
-_LINES = 4  # that divide one
+_LINES = 2  # that divide one
 MOST_LINES = 8  # of a source
 _TURNS = 2  # of gains and edges, one after the other
 _TURNS_OF_GAINS = 8
